@@ -27,6 +27,9 @@ from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_ou
 from orchestra.run.prompts import FAILED_BEFORE, INSTRUCTED
 from orchestra.run.state import Context
 
+ASKS_MODELS = frozenset({*WITH_MODEL, *CLI})
+"""The backends whose tasks name a model."""
+
 THREAD = "thread "
 """Before the name of a thread, in the name of the conversation that it is recorded as."""
 
@@ -77,7 +80,7 @@ class Agents:
     async def ask(self, task: AgentTask) -> str | Outcome | None:
         """What the node's backend answers; the prompt and the answer's text are recorded."""
         scope, name = task.scope, self.of(task.node, task.graph).backend
-        if name in (*WITH_MODEL, *CLI) and not task.model.model:
+        if name in ASKS_MODELS and not task.model.model:
             task = self._with_model(task)
         if not task.thread:
             task = structs.replace(task, thread=f"{scope.talk.name}/{task.before}")

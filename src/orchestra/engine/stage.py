@@ -37,7 +37,6 @@ from orchestra.run.judging import check_report
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.questions import Answer, Question
-from orchestra.run.secrets import clean
 from orchestra.run.state import Context, Spent
 from orchestra.run.steps import Execute
 
@@ -123,11 +122,11 @@ class Stage(AgentTurns):
 
     def prompt(self, text: str) -> None:
         """Record what the agent is asked."""
-        self.prompted = clean(text)
+        self.prompted = text
 
     def response(self, text: str) -> None:
         """Record the agent's whole answer."""
-        self.responded = clean(text)
+        self.responded = text
 
     def spend(self, *, tokens_in: int = 0, tokens_out: int = 0, cost_micros: int = 0) -> None:
         """Count what a model read, wrote and cost."""

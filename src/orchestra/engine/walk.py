@@ -32,7 +32,6 @@ from orchestra.run.events import (
 from orchestra.run.judging import Verdict, backoff_of, judge, repeat_warning
 from orchestra.run.outcome import Json, Outcome, Status, failed_outcome
 from orchestra.run.questions import short_id
-from orchestra.run.secrets import clean
 from orchestra.run.state import Context, NodeEnd, Result
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown
@@ -100,12 +99,10 @@ class Walk:
         node = state.stage.node if state.stage is not None else state.next_node or self._graph.start
         control = self._control
         if control.canceling:
-            self._journal.record(PipelineCanceled(node=node, reason=clean(control.reason), request=control.request))
+            self._journal.record(PipelineCanceled(node=node, reason=control.reason, request=control.request))
         elif control.pausing:
             self._journal.record(
-                PipelinePaused(
-                    node=node, reason=clean(control.reason), request=control.request, limit=control.limit
-                )
+                PipelinePaused(node=node, reason=control.reason, request=control.request, limit=control.limit)
             )
         else:
             reason = f"waiting for an answer to {short_id(self._waits)}"
@@ -310,7 +307,7 @@ class Walk:
         if state.branch is not None:
             status = "fail" if step.error else step.status
             self._journal.record(
-                ParallelBranchEnded(node=step.node, status=status, failure_reason=clean(step.error or step.reason))
+                ParallelBranchEnded(node=step.node, status=status, failure_reason=step.error or step.reason)
             )
             return
         duration = self._duration()
@@ -320,7 +317,7 @@ class Walk:
                     node=step.node,
                     duration_ms=duration,
                     steps=state.steps,
-                    error=clean(step.error),
+                    error=step.error,
                     routing=_routing_record(step),
                 )
             )

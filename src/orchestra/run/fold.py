@@ -175,6 +175,8 @@ def _stage_retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[s
 
 def _with_the_rest(state: RunState, event: StageCompleted | StageFailed | StageRetrying) -> Spent:
     """What is spent with what an attempt tells in its end and no turn of its agent has told before."""
+    if not (event.tokens_in or event.tokens_out or event.cost_micros):
+        return state.spent
     known = state.stage.counted if state.stage is not None and state.stage.node == event.node else NO_EXPENSE
     return state.spent + (spent_of(event) - known)
 

@@ -101,15 +101,14 @@ def _words(text: str, redactor: Redactor, most: int = WORDS) -> str:
 
 def _recordable(outcome: Outcome, redactor: Redactor) -> Outcome:
     """The same outcome in words that can be recorded."""
-    return replace(
-        outcome,
-        word=_words(outcome.word, redactor),
-        edge=_words(outcome.edge, redactor),
-        preferred_label=_words(outcome.preferred_label, redactor),
-        notes=_words(outcome.notes, redactor),
-        failure_reason=_words(outcome.failure_reason, redactor),
-        suggested_next_ids=tuple([_words(wanted, redactor) for wanted in outcome.suggested_next_ids]),
-    )
+    given = {name: text for name in _TEXTS if (text := getattr(outcome, name))}
+    changed: dict[str, Any] = {name: _words(text, redactor) for name, text in given.items()}
+    if outcome.suggested_next_ids != ():
+        changed["suggested_next_ids"] = tuple([_words(wanted, redactor) for wanted in outcome.suggested_next_ids])
+    return replace(outcome, **changed) if changed else outcome
+
+
+_TEXTS = ("word", "edge", "preferred_label", "notes", "failure_reason")
 
 
 class Verdict(NamedTuple):

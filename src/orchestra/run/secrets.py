@@ -6,7 +6,7 @@ import json
 import math
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_plus
@@ -125,13 +125,13 @@ class Redactor:
         cleaned = self._redact(text, self._bytewise)
         return data if cleaned is text else cleaned.encode("latin-1", "replace")
 
-    def _redact(self, text: str, values: Iterable[tuple[str, str]]) -> str:
+    def _redact(self, text: str, values: Sequence[tuple[str, str]]) -> str:
         if len(text) < SHORTEST:
             return text
         for value, name in values:
             if value in text:
                 text = text.replace(value, f"[redacted:{name}]")
-        for name, pattern in self._patterns(text):
+        for name, pattern in self._patterns(text) if values else ():
             text = pattern.sub(f"[redacted:{name}]", text)
         for mark, formats in BY_MARK:
             if mark not in text:
