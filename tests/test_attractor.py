@@ -364,7 +364,7 @@ def second(graph):
     return _with(graph, graph.goal + " two")
 
 def _with(graph, goal):
-    return replace(graph, attributes={**graph.attributes, "goal": replace(graph.attributes["goal"], value=goal)})
+    return replace(graph, attributes={**graph.attributes, "goal": graph.attributes["goal"]._replace(value=goal)})
 
 def house(graph):
     if "blue" in graph.nodes:

@@ -22,7 +22,7 @@ from orchestra.graph.attributes import (
 )
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
-from orchestra.graph.values import read_typed
+from orchestra.graph.parser.typed import read_typed
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs/reference/language.md").read_text()
 SCOPES = {"Of the pipeline": GRAPH, "Of a node": NODE, "Of an edge": EDGE}

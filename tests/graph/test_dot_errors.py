@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from orchestra.errors import Diagnostic, Severity, Source
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.edits import apply
-from orchestra.graph.reader import MAX_ERRORS
-from orchestra.graph.slips import MAX_SET_EDGES
+from orchestra.graph.parser.file import MAX_ERRORS
+from orchestra.graph.parser.slips import MAX_SET_EDGES
 
 FRAME = "digraph g {\n  start [shape=Mdiamond]\n  exit [shape=Msquare]\n%s\n  start -> work -> exit\n}\n"
 """A valid frame with faulty statements from line 4 on."""

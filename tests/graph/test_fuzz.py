@@ -17,7 +17,7 @@ from orchestra.errors import Diagnostic, Severity, Source
 from orchestra.graph import report
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.lint import lint
-from orchestra.graph.reader import MAX_ERRORS
+from orchestra.graph.parser.file import MAX_ERRORS
 from orchestra.graph.render import dumps, to_dot, to_drawing
 from orchestra.graph.stylesheet import apply
 

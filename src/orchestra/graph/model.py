@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from orchestra.errors import Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, Duration, Value
@@ -20,19 +20,28 @@ Origin: TypeAlias = str
 block), ``stylesheet`` or ``transform``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute:
+class Attribute(NamedTuple):
     """One attribute as written: the canonical key, the typed value, and where both stand (L10).
 
     ``data`` are the stretches of a text that were put in for a variable: nothing in them is an expression (A22).
+    Two are equal if key and value are. A large pipeline has many, and named tuples are the quickest to make.
     """
 
     key: str
     value: Value
-    key_span: Span = field(compare=False)
-    span: Span = field(compare=False)
-    origin: Origin = field(default="explicit", compare=False)
-    data: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    key_span: Span
+    span: Span
+    origin: Origin = "explicit"
+    data: tuple[tuple[int, int], ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Attribute) and self[:2] == other[:2]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
 
 
 class Attributed:

@@ -37,7 +37,7 @@ def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
     goal = graph.attributes.get("goal")
     if goal is not None and "$" in graph.goal:
         text = expand_text(graph.goal, variables)
-        graph = replace(graph, attributes={**graph.attributes, "goal": replace(goal, value=text)})
+        graph = replace(graph, attributes={**graph.attributes, "goal": goal._replace(value=text)})
     known = {"goal": graph.goal, **variables}
     changed = {node.id: after for node in graph.nodes.values() if (after := _expand_node(node, known)) is not node}
     return replace(graph, nodes={**graph.nodes, **changed}) if changed else graph
@@ -51,7 +51,7 @@ def _expand_node(node: Node, known: Mapping[str, str]) -> Node:
         if attribute is not None and isinstance(attribute.value, str) and "$" in attribute.value:
             text, data = expand_names(attribute.value, known)
             if data:
-                changed[key] = replace(attribute, value=text, data=data)
+                changed[key] = attribute._replace(value=text, data=data)
     return replace(node, attributes={**node.attributes, **changed}) if changed else node
 
 

@@ -34,15 +34,15 @@ def statement_at(text: str, at: int) -> tuple[int, int]:
             break
         begin = above
     end = _line_end(text, at)
-    own = _indent(text, begin)
+    own = indent_of(text, begin)
     for _ in range(MOST):
         if end == len(text):
             break
         begins, ends = end + 1, _line_end(text, end + 1)
         line = text[begins:ends]
-        if not (_BLANK.match(line) or _indent(text, begins) > own or _CLOSES.match(line)):
+        if not (_BLANK.match(line) or indent_of(text, begins) > own or _CLOSES.match(line)):
             break
-        if _indent(text, begins) > own and _OPENS.search(text[begin : _line_end(text, begin)]):
+        if indent_of(text, begins) > own and _OPENS.search(text[begin : _line_end(text, begin)]):
             break
         end = ends
     return begin, end
@@ -51,7 +51,7 @@ def statement_at(text: str, at: int) -> tuple[int, int]:
 def _goes_on(text: str, begin: int) -> int | None:
     """Return the line that the line at an offset continues; None if it is a statement's first."""
     line = text[begin : _line_end(text, begin)]
-    deep, closes = _indent(text, begin), _CLOSES.match(line) is not None
+    deep, closes = indent_of(text, begin), _CLOSES.match(line) is not None
     above = begin
     for _ in range(MOST):
         if not above:
@@ -60,7 +60,7 @@ def _goes_on(text: str, begin: int) -> int | None:
         other = text[above : _line_end(text, above)]
         if _BLANK.match(other):
             continue
-        indent = _indent(text, above)
+        indent = indent_of(text, above)
         if indent < deep:
             return None if _OPENS.search(other) else above
         if closes and indent == deep and not other.lstrip().startswith("}"):
@@ -73,7 +73,8 @@ def _line_end(text: str, at: int) -> int:
     return found if found >= 0 else len(text)
 
 
-def _indent(text: str, begin: int) -> int:
-    """How far the line is indented that begins at an offset; a tab counts as one."""
+def indent_of(text: str, offset: int) -> int:
+    """How far the line is indented that an offset is in; a tab counts as one."""
+    begin = text.rfind("\n", 0, offset) + 1
     line = text[begin : _line_end(text, begin)]
     return len(line) - len(line.lstrip(" \t"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestra.errors import ConditionError, Diagnostic, Severity, Span
 from orchestra.graph.conditions import UNCONDITIONAL, Condition, parse_condition
@@ -196,4 +196,4 @@ class _Conditions:
 
 def as_defaults(attributes: Attributes) -> Attributes:
     """The same attributes, marked as defaults."""
-    return {key: replace(attribute, origin="default") for key, attribute in attributes.items()}
+    return {key: attribute._replace(origin="default") for key, attribute in attributes.items()}
