@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestra.agents.bounds import warn
-from orchestra.agents.exchanges import ending
-from orchestra.agents.models import MOST_CORRECTIONS
+from orchestra.agents.exchanges import answer_of_person
 from orchestra.agents.talk import Driving, Talk, report_in
 from orchestra.agents.tools.reporting import NAME
-from orchestra.agents.verdicts import ASK_AGAIN, CORRECT, fit_schema, newest_report, object_in, outcome_of
-from orchestra.ports import AgentTask
+from orchestra.agents.verdicts import ASK_AGAIN, CORRECT, Ask, conclude, newest_report
 from orchestra.run.conversation import Message
-from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome
-from orchestra.run.questions import exchange
+from orchestra.run.outcome import Outcome
 
 
 async def converse(talk: Talk, driving: Driving) -> str | Outcome:
@@ -30,77 +26,31 @@ async def _run_turns(talk: Talk, driving: Driving) -> str | Outcome:
             await driving(talk)
             if talk.due:
                 continue
-        found = await _exchange(talk) if talk.task.interactive else _verdict(talk)
-        if found is not None:
+        if talk.task.interactive:
+            said = await answer_of_person(talk.task, _text(talk), talk.turn)
+            if isinstance(said, Outcome):
+                return said
+            talk.say(said)
+            continue
+        found = _verdict(talk)
+        if not isinstance(found, Ask):
             return found
+        talk.say(found.text)
 
 
-def _verdict(talk: Talk) -> str | Outcome | None:
-    """Return the outcome; None if the agent gets another message first."""
-    task, report = talk.task, report_in(talk) or _standing_report(talk)
-    text = _text(talk)
+def _verdict(talk: Talk) -> str | Outcome | Ask:
+    """Return the outcome, or what the agent is told first."""
+    task, said, text = talk.task, own(talk), _text(talk)
+    report = report_in(talk) or _standing_report(said)
     task.scope.response(text or str((report or {}).get("notes") or ""))
-    if report is not None:
-        reported = outcome_of(task.graph, task.node, report)
-        return _check(talk, reported, text) if task.output_schema and reported.status in GOOD else reported
-    if task.node.flag("goal_gate") and NAME in talk.tools:
-        return _gate(talk)
-    if task.output_schema:
-        return _check(talk, Outcome(status=Status.SUCCESS), text)
-    found = object_in(text)
-    outcome: str | Outcome = text if found is None else outcome_of(task.graph, task.node, found)
-    if isinstance(outcome, str) or (outcome.status in GOOD and not outcome.preferred_label):
-        _tell_unchosen(task)
-    return outcome
+    again = ASK_AGAIN if NAME in talk.tools else ""
+    return conclude(task, report, text, [one.text for one in said if one.role == "user"], again)
 
 
-def _standing_report(talk: Talk) -> Mapping[str, Any] | None:
+def _standing_report(said: Sequence[Message]) -> Mapping[str, Any] | None:
     """What the agent reported with an answer that it was asked to correct: the report holds meanwhile."""
-    said = own(talk)
     first = next((place for place, message in enumerate(said) if message.text.startswith(CORRECT)), None)
     return None if first is None else newest_report(said[:first])
-
-
-def _tell_unchosen(task: AgentTask) -> None:
-    """Warn that an agent chose none of the labels between which its node's edges leave the choice to it."""
-    edges = [
-        edge for edge in task.graph.outgoing(task.node.id) if not edge.text("condition") and edge.text("label")
-    ]
-    if len(edges) > 1:
-        labels = ", ".join(edge.text("label") for edge in edges)
-        warn(task, f"{task.node.id} chose none of {labels}; the edge is taken by weight and name", "no_label")
-
-
-async def _exchange(talk: Talk) -> str | Outcome | None:
-    """What a person says to the agent's words; the outcome where that ends the conversation (H9)."""
-    text = _text(talk)
-    talk.task.scope.response(text)
-    answer = await talk.task.scope.ask(exchange(talk.task.node.label, text, talk.turn))
-    ended = ending(answer, text)
-    if ended is None:
-        talk.say(answer.text)
-    return ended
-
-
-def _gate(talk: Talk) -> Outcome | None:
-    if not any(message.text == ASK_AGAIN for message in own(talk)):
-        talk.say(ASK_AGAIN)
-        return None
-    if talk.task.node.flag("auto_status"):
-        return Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
-    return failed_outcome("the goal gate's agent did not report an outcome, also after it was asked for it")
-
-
-def _check(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
-    """The outcome with the structured answer, once it fits."""
-    found = fit_schema(talk.task, outcome, text)
-    if isinstance(found, Outcome):
-        return found
-    told, final = found
-    if sum(message.text.startswith(CORRECT) for message in own(talk)) >= MOST_CORRECTIONS:
-        return final
-    talk.say(told)
-    return None
 
 
 def own(talk: Talk) -> list[Message]:

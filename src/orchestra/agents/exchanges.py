@@ -1,13 +1,23 @@
-"""How a conversation between a person and an agent ends (H9)."""
+"""A conversation between a person and an agent: what is asked, and how it ends (H9)."""
 
 from __future__ import annotations
 
+from orchestra.ports import AgentTask
 from orchestra.run.outcome import FailureClass, Outcome, Status, failed_outcome
-from orchestra.run.questions import ACCEPT, DONE, REJECT, SKIPPED, Answer
+from orchestra.run.questions import ACCEPT, DONE, REJECT, SKIPPED, Answer, exchange
 
 
-def ending(answer: Answer, text: str) -> Outcome | None:
-    """The node's outcome where an answer ends the conversation, whose last words are ``text``; else None."""
+async def answer_of_person(task: AgentTask, text: str, number: int) -> Outcome | str:
+    """Return a person's words for the agent that said ``text``; the node's outcome where they end the conversation.
+
+    ``number`` counts what the agent said.
+    """
+    task.scope.response(text)
+    answer = await task.scope.ask(exchange(task.node.label, text, number))
+    return _ending(answer, text) or answer.text
+
+
+def _ending(answer: Answer, text: str) -> Outcome | None:
     if answer.value in (DONE, ACCEPT):
         word = "approved" if answer.value == ACCEPT else "ended"
         how = f", {answer.text}" if answer.text else ""

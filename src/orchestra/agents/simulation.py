@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from orchestra.agents.exchanges import ending
+from orchestra.agents.exchanges import answer_of_person
 from orchestra.errors import Terminal, Transient
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Handler, Scope, Turns
@@ -27,7 +27,6 @@ from orchestra.run.outcome import (
     legal_words,
     read_status,
 )
-from orchestra.run.questions import exchange
 from orchestra.run.state import Context
 
 
@@ -95,9 +94,9 @@ class Simulation:
         while not (isinstance(spoken, Outcome) and spoken.status not in GOOD):
             number += 1
             text = spoken if isinstance(spoken, str) else task.scope.responded
-            answer = await task.scope.ask(exchange(task.node.label, text, number))
-            if (ended := ending(answer, text)) is not None:
-                return spoken if ended.status in GOOD and isinstance(spoken, Outcome) else ended
+            said = await answer_of_person(task, text, number)
+            if isinstance(said, Outcome):
+                return spoken if said.status in GOOD and isinstance(spoken, Outcome) else said
             spoken = await self._speak(task, number)
         return spoken
 
@@ -200,4 +199,4 @@ def _outcome(task: AgentTask, result: ScriptedResult) -> Outcome:
     from orchestra.agents.verdicts import fit_schema  # only a node with a schema pays for it
 
     found = fit_schema(task, outcome, result.text) if status in GOOD else outcome
-    return found if isinstance(found, Outcome) else found[1]
+    return found if isinstance(found, Outcome) else found.otherwise

@@ -10,8 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from orchestra.agents.bounds import warn
+from orchestra.agents.models import MOST_CORRECTIONS
 from orchestra.agents.tools.reporting import NAME, labels_of
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask
@@ -68,11 +71,15 @@ def _outcome(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
     if not isinstance(updates, Mapping):
         raise ValueError("context_updates is not an object")
     notes = str(report.get("notes") or "")
+    suggested = report.get("suggested_next_ids") or []
+    if not isinstance(suggested, list) or not all(isinstance(each, str) for each in suggested):
+        raise ValueError("suggested_next_ids is not a list of node ids")
     bad = status in (Status.FAIL, Status.RETRY)
     return Outcome(
         status=status,
         word=word,
         preferred_label=str(report.get("preferred_label") or ""),
+        suggested_next_ids=tuple(suggested),
         context_updates={str(key): plain_json(value) for key, value in updates.items()},
         notes=notes,
         failure_reason=str(report.get("failure_reason") or notes or f"the agent reported {status}") if bad else "",
@@ -94,7 +101,7 @@ def object_in(text: str) -> Mapping[str, Any] | None:
     return None
 
 
-def report_instructions(graph: Graph, node: Node) -> str:
+def tool_instructions(graph: Graph, node: Node) -> str:
     """Return the instructions for reporting in the system message."""
     labels = labels_of(graph, node.id)
     ways = f" Its preferred_label chooses the way to continue: {', '.join(labels)}." if labels else ""
@@ -117,10 +124,59 @@ def answer_problem(schema: Mapping[str, Any], text: str) -> tuple[Any, str]:
     return None, f"{where + ': ' if where else ''}{first.message[:500]}"
 
 
-def fit_schema(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
+class Ask(Struct, frozen=True, kw_only=True):
+    """What an agent is told before its node has an outcome; ``otherwise`` is the outcome if it cannot be told."""
+
+    text: str
+    otherwise: Outcome
+
+
+def fit_schema(task: AgentTask, outcome: Outcome, text: str) -> Outcome | Ask:
     """Return the outcome with the structured answer; or the correction for the agent and the failure."""
     value, problem = answer_problem(task.output_schema, text)
     if not problem:
         return replace(outcome, context_updates={**outcome.context_updates, f"outputs.{task.node.id}": value})
-    told = f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it."
-    return told, failed_outcome(f"the answer does not fit output_schema: {problem}")
+    return Ask(
+        text=f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it.",
+        otherwise=failed_outcome(f"the answer does not fit output_schema: {problem}"),
+    )
+
+
+def conclude(
+    task: AgentTask, report: Mapping[str, Any] | None, text: str, told: Sequence[str], again: str
+) -> str | Outcome | Ask:
+    """Return what an agent's report and last words mean for its node; or what to tell it first (A4).
+
+    ``told`` is what it was told so far, its prompt included. ``again`` asks for a report, and is empty for an agent
+    that cannot make one.
+    """
+    if report is None and again and task.node.flag("goal_gate"):
+        return _gate_without_report(task, told, again)
+    reported = report is not None or bool(task.output_schema)
+    report = report or (None if reported else object_in(text))
+    outcome = Outcome(status=Status.SUCCESS) if report is None else outcome_of(task.graph, task.node, report)
+    if task.output_schema and outcome.status in GOOD:
+        found = fit_schema(task, outcome, text)
+        corrected = sum(words.startswith(CORRECT) for words in told)
+        return found.otherwise if isinstance(found, Ask) and corrected >= MOST_CORRECTIONS else found
+    if not reported and outcome.status in GOOD and not outcome.preferred_label:
+        _tell_unchosen(task)
+    return text if report is None else outcome
+
+
+def _gate_without_report(task: AgentTask, told: Sequence[str], again: str) -> Outcome | Ask:
+    if task.node.flag("auto_status"):
+        final = Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
+    else:
+        final = failed_outcome("the goal gate's agent did not report an outcome, also after it was asked for it")
+    return final if again in told else Ask(text=again, otherwise=final)
+
+
+def _tell_unchosen(task: AgentTask) -> None:
+    """Warn that an agent chose none of the labels between which its node's edges leave the choice to it."""
+    edges = [
+        edge for edge in task.graph.outgoing(task.node.id) if not edge.text("condition") and edge.text("label")
+    ]
+    if len(edges) > 1:
+        labels = ", ".join(edge.text("label") for edge in edges)
+        warn(task, f"{task.node.id} chose none of {labels}; the edge is taken by weight and name", "no_label")

@@ -181,6 +181,35 @@ async def test_a_goal_gates_agent_is_asked_once_more_in_its_session(tmp_path: Pa
     assert "You have not reported the outcome" in (tmp_path / "given").read_text()
 
 
+@pytest.mark.parametrize("gate", ["", " goal_gate=true"])
+async def test_a_report_holds_while_the_answer_is_corrected_to_fit_its_schema(gate: str, tmp_path: Path) -> None:
+    schema = json.dumps({"type": "object", "required": ["n"]}).replace('"', '\\"')
+    *lines, last = (RECORDED / "claude.jsonl").read_text().splitlines()
+    fits = json.dumps({**json.loads(last), "result": '{"n": 1}'})
+    (tmp_path / "corrected.jsonl").write_text("\n".join((*lines, fits)))
+    body = f"""
+    cat >> given
+    case "$*" in
+      *--resume*) cat corrected.jsonl;;
+      *) cat '{RECORDED}'/claude.jsonl
+         echo '{{"status": "success", "context_updates": {{"k": "v"}}}}' > "$ORCHESTRA_STATUS_FILE";;
+    esac
+    """
+    cli = agent(tmp_path, body, "claude")
+    run = await outcome(cli, tmp_path, f'prompt="check" output_schema="{schema}"{gate}')
+    assert run.path == ["start", "work", "exit"], reason(run)
+    assert run.state.context["k"] == "v"
+    assert run.state.context["outputs.work"] == {"n": 1}
+    given = (tmp_path / "given").read_text()
+    assert "does not fit the schema" in given
+    assert "You have not reported the outcome" not in given
+
+
+async def test_an_agent_that_chooses_none_of_its_edges_labels_is_a_warning(tmp_path: Path) -> None:
+    run = await outcome(agent(tmp_path, "echo fine"), tmp_path, text=ROUTES % "")
+    assert any(event.rule == "no_label" for event in run.of(WarningRaised) if isinstance(event, WarningRaised))
+
+
 async def test_only_its_own_keys_reach_a_program(tmp_path: Path) -> None:
     environment = {
         "ANTHROPIC_API_KEY": "sk-anthropic",

@@ -17,7 +17,7 @@ from orchestra.agents.concluding import converse
 from orchestra.agents.talk import Talk
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.toolset import Toolset
-from orchestra.agents.verdicts import report_instructions
+from orchestra.agents.verdicts import tool_instructions
 from orchestra.config.providers import Provider
 from orchestra.errors import Terminal
 from orchestra.ports import AgentTask, Turns
@@ -66,7 +66,7 @@ class LangGraph:
             async with aclosing(model):
                 talk = Talk(task, turns, model, rules, toolset.tools, toolset.context)
                 talk.system = "\n\n".join(
-                    part for part in (task.system, report_instructions(task.graph, task.node)) if part
+                    part for part in (task.system, tool_instructions(task.graph, task.node)) if part
                 )
                 return await converse(talk, lambda talk: drive(talk, model.client))
 

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from orchestra.agents.answers import OutOfQuota
 from orchestra.agents.bounds import AttemptBounds, Rules, warn
@@ -22,28 +23,25 @@ from orchestra.agents.cli.launching import QUIET, Launch
 from orchestra.agents.cli.listening import KEPT, Listener
 from orchestra.agents.cli.presets import Cli
 from orchestra.agents.cli.reports import (
+    file_instructions,
     missing_report_prompt,
-    outcome_from_report,
     read_report,
-    report_instructions,
     wants_report,
 )
 from orchestra.agents.cli.turns import Transcript
-from orchestra.agents.exchanges import ending
-from orchestra.agents.models import MOST_CORRECTIONS
+from orchestra.agents.exchanges import answer_of_person
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.tracking import WriteTracker
-from orchestra.agents.verdicts import fit_schema, object_in
+from orchestra.agents.verdicts import Ask, conclude, object_in
 from orchestra.errors import BackendError, Terminal
 from orchestra.ports import AgentTask, Suspended, Turns
 from orchestra.processes.sandbox import Policy, no_sandbox
 from orchestra.run.conversation import EMPTY, Conversation, ToolCall, Usage
 from orchestra.run.events import ToolOutput, ToolStarted
-from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed_outcome
+from orchestra.run.outcome import Json, Outcome, failed_outcome
 from orchestra.run.prompts import INSTRUCTED
-from orchestra.run.questions import exchange
 
 GRACE = 10.0
 """Seconds that a program is given to exit after its final event (A6)."""
@@ -132,6 +130,9 @@ class _Attempt:
         """Decides about the calls of the program's own tools; None where none is asked for."""
         self._exchange = 0
         """How often the program was asked, which numbers its exchanges with a person."""
+        self._told: list[str] = []
+        """What it was told beyond its prompt."""
+        self._report: Mapping[str, Any] | None = None
         self._unanswered = ""
         """Its last words, where they are recorded and a person has still to answer them."""
         self._tracker = WriteTracker(self._folders)
@@ -169,34 +170,29 @@ class _Attempt:
         self._transcript.changed = (await self._tracker.watch()).changed_files
         if self._task.interactive:
             return await self._converse(prompt, anew)
-        corrections, asked = 0, False
         while True:
-            text = await self._ask(prompt, anew)
-            found = self._verdict(text)
-            if isinstance(found, str | Outcome):
+            found = self._verdict(await self._ask(prompt, anew))
+            if not isinstance(found, Ask):
                 return found
-            correction, final = found
-            if not self._resumable or corrections >= MOST_CORRECTIONS or (asked and not correction):
-                return final
-            asked, corrections = asked or not correction, corrections + bool(correction)
-            task = self._task
-            prompt, anew = correction or missing_report_prompt(task.graph, task.node, self._status_file), ""
+            if not self._resumable:
+                return found.otherwise
+            self._told.append(found.text)
+            prompt, anew = found.text, ""
             self._status_file.unlink(missing_ok=True)
 
     async def _converse(self, prompt: str, anew: str) -> Outcome:
         """A conversation with a person: the program's words, then theirs, until they end it (H9)."""
-        scope, text = self._task.scope, self._unanswered
+        text = self._unanswered
         while True:
             if not text:
                 text = await self._ask(prompt, anew)
                 self._exchange += 1
-            scope.response(text)
-            answer = await scope.ask(exchange(self._task.node.label, text, self._exchange))
-            if (ended := ending(answer, text)) is not None:
-                return ended
+            said = await answer_of_person(self._task, text, self._exchange)
+            if isinstance(said, Outcome):
+                return said
             if not self._resumable:
                 return failed_outcome(f"{self._cli.name} cannot continue its session")
-            text, prompt, anew = "", answer.text, ""
+            text, prompt, anew = "", said, ""
 
     async def _first_prompts(self) -> tuple[str, str]:
         """Return the first prompt, and the prompt to use if the session to continue is gone."""
@@ -234,7 +230,7 @@ class _Attempt:
             return ""
         if self.door is not None and find_spec("mcp") is not None:
             return f"\n\n{TOLD_TOOL}"
-        return f"\n\n{report_instructions(task.graph, task.node, self._status_file)}"
+        return f"\n\n{file_instructions(task.graph, task.node, self._status_file)}"
 
     @property
     def _resumable(self) -> bool:
@@ -287,27 +283,16 @@ class _Attempt:
             raise BackendError(f"{cli.name} ended without an answer")
         return text
 
-    def _verdict(self, text: str) -> str | Outcome | tuple[str, Outcome]:
-        """Return the outcome; or what to tell the agent first, and the outcome if that is impossible."""
+    def _verdict(self, text: str) -> str | Outcome | Ask:
+        """Return the outcome, or what the agent is told first. A report holds while its answer is corrected."""
         task = self._task
         report, problem = read_report(self._status_file)
+        self._report = report or object_in(text) or self._report
         task.scope.response(text or str((report or {}).get("notes") or ""))
         if problem:
             return failed_outcome(problem)
-        if report is None:
-            report = object_in(text)
-        if report is None and task.node.flag("goal_gate"):
-            if task.node.flag("auto_status"):
-                return Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
-            return "", failed_outcome(
-                "the goal gate's agent did not report an outcome, also after it was asked for it"
-            )
-        outcome = (
-            Outcome(status=Status.SUCCESS) if report is None else outcome_from_report(task.graph, task.node, report)
-        )
-        if task.output_schema and outcome.status in GOOD:
-            return fit_schema(task, outcome, text)
-        return text if report is None else outcome
+        again = missing_report_prompt(task.graph, task.node, self._status_file)
+        return conclude(task, self._report, text, self._told, again)
 
     async def _between(self) -> None:
         """Stop at a pause or a limit, before the program runs and after each turn (A5, A12)."""

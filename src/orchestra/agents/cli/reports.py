@@ -7,12 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
 from orchestra.agents.tools.reporting import labels_of
-from orchestra.agents.verdicts import outcome_of
 from orchestra.graph.model import Graph, Node
-from orchestra.run.outcome import Outcome, failed_outcome
 
 STATUS_FILE, CONTEXT_FILE = "ORCHESTRA_STATUS_FILE", "ORCHESTRA_CONTEXT_FILE"
 LARGEST = 4 * 1024 * 1024
@@ -28,7 +24,7 @@ def wants_report(graph: Graph, node: Node) -> bool:
     return node.flag("goal_gate") or len(edges) > 1 or any(edge.text("condition") for edge in edges)
 
 
-def report_instructions(graph: Graph, node: Node, file: Path) -> str:
+def file_instructions(graph: Graph, node: Node, file: Path) -> str:
     """Return the instructions for reporting that follow the prompt."""
     labels = labels_of(graph, node.id)
     ways = f'"preferred_label" (which way to continue: one of {json.dumps(labels)}), ' if labels else ""
@@ -44,7 +40,7 @@ def missing_report_prompt(graph: Graph, node: Node, file: Path) -> str:
     """What a goal gate's agent is asked once, where it did not report."""
     return (
         "You have not reported the outcome. Report status success only where the task is done and you have made "
-        f"sure of it, else status fail and the reason in notes. {report_instructions(graph, node, file)}"
+        f"sure of it, else status fail and the reason in notes. {file_instructions(graph, node, file)}"
     )
 
 
@@ -63,14 +59,3 @@ def read_report(file: Path) -> tuple[Mapping[str, Any] | None, str]:
     if not isinstance(found, dict):
         return None, f"the agent wrote no JSON object to ${STATUS_FILE}"
     return {_NAMES.get(str(key), str(key)): value for key, value in found.items()}, ""
-
-
-def outcome_from_report(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
-    """Return the outcome in a status file; a malformed one is a failure that says so."""
-    outcome = outcome_of(graph, node, report)
-    wanted = report.get("suggested_next_ids")
-    if wanted is None:
-        return outcome
-    if not isinstance(wanted, list) or not all(isinstance(each, str) for each in wanted):
-        return failed_outcome("the agent's report cannot be read: suggested_next_ids is not a list of node ids")
-    return replace(outcome, suggested_next_ids=tuple(wanted))
