@@ -10,11 +10,11 @@ from orchestra.errors import ConditionError, Source
 from orchestra.graph.conditions import (
     UNCONDITIONAL,
     normalize_label,
-    parse_condition,
     resolve,
     text_of,
 )
 from orchestra.graph.dot import parse
+from orchestra.graph.parser.conditions import parse_condition
 
 CONTEXT: dict[str, object] = {
     "tests_passed": True,

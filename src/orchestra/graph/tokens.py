@@ -7,6 +7,27 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import NamedTuple
+
+
+class Token(NamedTuple):
+    """A token of the text, which is where the parser is. ``before`` is where the previous token ended."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    before: int
+
+    def is_mark(self, marks: str) -> bool:
+        """Whether it is one of these marks."""
+        return self.kind == "mark" and self.text in marks
+
+    @property
+    def touches(self) -> bool:
+        """Whether nothing stands between it and the previous token."""
+        return self.start == self.before
+
 
 TRIVIA = re.compile(
     r"(?: [\ \t\r]+ | \n (?:[\ \t]* \#[^\n]*)? | //[^\n]* | /\*[\s\S]*?\*/ )+",

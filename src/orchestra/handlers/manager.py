@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 
 from msgspec.structs import replace
 
-from orchestra.graph.conditions import Condition, parse_condition, resolve
+from orchestra.graph.conditions import Condition, resolve
 from orchestra.graph.model import Graph, Node
+from orchestra.graph.parser.conditions import parse_condition
 from orchestra.handlers.pipeline import ENDS
 from orchestra.ports import Child, NodeAgents, Scope, Telemetry
 from orchestra.run.events import WarningRaised

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from orchestra.errors import Diagnostic, Edit
-from orchestra.graph.conditions import Compare, Expr, Truth
-from orchestra.graph.lint.holds import contradiction, leaves, repeated_clause
+from orchestra.graph.conditions import Compare, Expr, Truth, clauses
+from orchestra.graph.lint.holds import contradiction, repeated_clause
 from orchestra.graph.lint.nearest import is_near
 from orchestra.graph.lint.outcomes import arriving, required_outcomes
 from orchestra.graph.lint.survey import Survey, has_condition, info, list_words, quote, warning
@@ -73,7 +73,7 @@ _OTHER = "remove the condition: an edge without one is taken when no condition h
 def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
     """Yield conditions on a context key that is never set, such as ``success`` or ``else``."""
     for condition, places in survey.conditions:
-        doubtful = [clause for clause in leaves(condition.expr) if not _is_sure(clause, survey)]
+        doubtful = [clause for clause in clauses(condition.expr) if not _is_sure(clause, survey)]
         for edge, attribute in places if doubtful else ():
             for clause in doubtful:
                 yield from _misnamed_key(survey, clause, edge, attribute)

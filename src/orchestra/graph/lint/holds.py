@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from math import inf
 
-from orchestra.graph.conditions import All, Compare, Expr, Not, Some, Truth, normalize_label
+from orchestra.graph.conditions import All, Compare, Expr, Not, Some, Truth, as_number, normalize_label
 from orchestra.graph.lint.survey import quote
 
 _FALSE = frozenset({"", "false", "0"})
-_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\s*")
 _ORDERS = frozenset({">", ">=", "<", "<="})
 
 
@@ -39,20 +37,6 @@ def repeated_clause(expr: Expr) -> str:
             return write(part)
         seen.add(part)
     return next((found for part in expr.parts if (found := repeated_clause(part))), "")
-
-
-def leaves(expr: Expr | None) -> Iterator[Compare | Truth]:
-    """The clauses of a condition."""
-    match expr:
-        case Compare() | Truth():
-            yield expr
-        case Not(inner):
-            yield from leaves(inner)
-        case All(parts) | Some(parts):
-            for part in parts:
-                yield from leaves(part)
-        case None:
-            return
 
 
 def write(expr: Expr) -> str:
@@ -141,7 +125,7 @@ class _Demand:
             self.other.add(value)
             self.said[f"!={value}"] = clause
         elif op in _ORDERS:
-            number = _number(literal)
+            number = as_number(literal)
             if number is None:
                 return f"{quote(literal)} in {clause} is not a number"
             self._add_bound(op, number, clause)
@@ -170,16 +154,9 @@ class _Demand:
             return self.said[f"!={value}"]
         if self.is_true is not None and self.is_true is (value in _FALSE):
             return self.said["true"]
-        number = _number(value)
+        number = as_number(value)
         if "low" in self.said and (number is None or (number, False) < self.low):
             return self.said["low"]
         if "high" in self.said and (number is None or (number, True) > (self.high[0], not self.high[1])):
             return self.said["high"]
         return ""
-
-
-def _number(text: str) -> float | None:
-    """Return a text as a number, whole numbers exactly, else None."""
-    if not _NUMBER.fullmatch(text):
-        return None
-    return float(text) if any(c in text for c in ".eE") else int(text)

@@ -5,34 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from orchestra.errors import Diagnostic, Edit, Severity, Source, Span
 from orchestra.graph.parser.draft import BraceScope, EdgeDraft, NodeDraft
 from orchestra.graph.parser.layout import statement_at
-from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, end_of_glued, in_quotes
+from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, Token, end_of_glued, in_quotes
 
 MAX_ERRORS = 50
 """Errors after which the parser stops (L11)."""
-
-
-class Token(NamedTuple):
-    """A token of the text, which is where the parser is. ``before`` is where the previous token ended."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
-    before: int
-
-    def is_mark(self, marks: str) -> bool:
-        """Whether it is one of these marks."""
-        return self.kind == "mark" and self.text in marks
-
-    @property
-    def touches(self) -> bool:
-        """Whether nothing stands between it and the previous token."""
-        return self.start == self.before
 
 
 class Resync(Exception):

@@ -9,7 +9,6 @@ from orchestra.graph.parser.file import (
     File,
     Resync,
     Stop,
-    Token,
     error,
     following,
     line_end,
@@ -21,6 +20,7 @@ from orchestra.graph.parser.file import (
 from orchestra.graph.parser.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.parser.lists import read_blocks, skip_to
 from orchestra.graph.parser.names import read_id
+from orchestra.graph.tokens import Token
 
 
 def read_header(file: File, at: Token) -> tuple[str, Token]:

@@ -11,7 +11,6 @@ from orchestra.graph.parser.draft import Attributes
 from orchestra.graph.parser.file import (
     File,
     Resync,
-    Token,
     ends_value,
     error,
     following,
@@ -27,7 +26,7 @@ from orchestra.graph.parser.file import (
 from orchestra.graph.parser.layout import indent_of
 from orchestra.graph.parser.typed import legal_id
 from orchestra.graph.parser.values import Written, fit, read_value
-from orchestra.graph.tokens import ATTRIBUTE, KEY, KEYWORDS, TRIVIA, in_quotes, unescape
+from orchestra.graph.tokens import ATTRIBUTE, KEY, KEYWORDS, TRIVIA, Token, in_quotes, unescape
 
 _make = tuple.__new__
 """Makes a named tuple in half the time that its name takes."""

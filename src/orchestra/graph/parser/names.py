@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from orchestra.graph.parser.file import File, Token, error, following, quote_piece, token_at
+from orchestra.graph.parser.file import File, error, following, quote_piece, token_at
 from orchestra.graph.parser.typed import legal_id
-from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, end_of_glued, unescape
+from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, Token, end_of_glued, unescape
 
 _ARROWISH = r"<-+>|--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>"
 _APART = frozenset(" \t\r\n;[{}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from orchestra.graph.parser.file import (
     File,
     Resync,
-    Token,
     error,
     following,
     line_end,
@@ -16,7 +15,7 @@ from orchestra.graph.parser.file import (
 )
 from orchestra.graph.parser.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.parser.lists import skip_to
-from orchestra.graph.tokens import TRIVIA, WORD
+from orchestra.graph.tokens import TRIVIA, WORD, Token
 
 
 def find_unclosed_brace(text: str, offset: int) -> int | None:

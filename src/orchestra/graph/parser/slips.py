@@ -10,7 +10,6 @@ from orchestra.graph.attributes import GRAPH, SHAPES, AttributeScope
 from orchestra.graph.parser.draft import Attributes, EdgeDraft, Ends, NodeDraft
 from orchestra.graph.parser.file import (
     File,
-    Token,
     error,
     following,
     give_edits,
@@ -20,7 +19,7 @@ from orchestra.graph.parser.file import (
 )
 from orchestra.graph.parser.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.parser.lists import read_attribute, read_rest, take_attribute
-from orchestra.graph.tokens import KEY, TRIVIA, unescape
+from orchestra.graph.tokens import KEY, TRIVIA, Token, unescape
 
 MAX_SET_EDGES = 100_000
 """Edges that sets and subgraphs as endpoints may make in one file."""

@@ -16,7 +16,6 @@ from orchestra.graph.parser.file import (
     File,
     Resync,
     Stop,
-    Token,
     error,
     file_of,
     first_token,
@@ -63,7 +62,7 @@ from orchestra.graph.parser.slips import (
     skip_text_after_edge,
 )
 from orchestra.graph.parser.values import read_value
-from orchestra.graph.tokens import KEYWORDS
+from orchestra.graph.tokens import KEYWORDS, Token
 
 MAX_DEPTH = 200
 """Subgraphs inside one another."""

@@ -11,7 +11,6 @@ from orchestra.graph.parser.file import (
     File,
     Resync,
     Stop,
-    Token,
     ends_value,
     error,
     following,
@@ -25,7 +24,7 @@ from orchestra.graph.parser.file import (
     token_at,
 )
 from orchestra.graph.parser.typed import Misfit, read_typed
-from orchestra.graph.tokens import BARE, KEYWORDS, NUMBER, in_quotes, touching_end, unescape
+from orchestra.graph.tokens import BARE, KEYWORDS, NUMBER, Token, in_quotes, touching_end, unescape
 
 Written: TypeAlias = tuple[str, bool, Span]
 """A value as it is written: its text, whether it was quoted, and where it stands."""
