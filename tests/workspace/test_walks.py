@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from calls import call
-from scratch import branch_of, environment, everything, git, project, repository, run, tool
+from scratch import branch_of, environment, everything, git, project, repository, row, run, tool
 
 MINE = "git -c user.name=me -c user.email=me@x"
 
@@ -49,6 +49,23 @@ def test_a_restart_continues_from_the_code_of_the_session_before_it(tmp_path: Pa
     last = f"orchestra/p/{ended['session']}"
     assert git(code, "show", f"{last}:log.txt") == "x\nx"
     assert git(code, "rev-list", "--count", f"main..{last}") == "2"
+    shown = call(tmp_path, "status", "last").stdout
+    assert f"diff main...{last}" in shown
+    assert "merge: orchestra merge" in shown
+
+
+def test_a_replay_that_completes_the_work_of_a_failed_session_offers_all_of_it(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, row(("work", "echo x > work.txt"), ("check", "exit 1"))) / "code")
+    assert run(tmp_path)["status"] == "fail"
+    (tmp_path / "fixed.dot").write_text((tmp_path / "p.dot").read_text().replace("exit 1", "true"))
+    done = call(tmp_path, "replay", "last", "--node", "check", "--graph", "fixed.dot", "--plain")
+    assert done.returncode == 0, done.stderr
+    assert f"from main ({git(code, 'rev-parse', '--short=10', 'main')})" in done.stdout
+    assert "no changes" not in done.stdout
+    preview = call(tmp_path, "cleanup", "--older-than", "0").stdout
+    assert "1 session to remove, 1 kept" in preview, preview
+    assert call(tmp_path, "merge", "last").returncode == 0
+    assert (code / "work.txt").read_text() == "x\n"
 
 
 def test_nested_branches_merge_into_the_branch_around_them(tmp_path: Path) -> None:

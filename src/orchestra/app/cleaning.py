@@ -44,11 +44,13 @@ async def clean(
     expired: list[str] = []
     for repo in settings.workspace.repos:
         git = await locate(repo, own_environment())
+        gone: set[str] = set()
         for left in await cleanup.find_left(git, repo.name, repo.branch_prefix, settings.workspace.home):
             row = known.get(left.session)
             kept = await _reason_to_keep(store, row, older_ms) or await cleanup.reason_to_keep(
-                git, left, force=force
+                git, left, gone, force=force
             )
+            gone |= set() if kept else left.branches.keys()
             item = Item(left=left, kept=kept, pipeline=row.pipeline if row is not None else "")
             items.append(await _remove(store, git, repo, item, row) if remove and not kept else item)
         if remove:

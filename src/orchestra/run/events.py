@@ -602,9 +602,12 @@ class SessionBranchCreated:
 
     repo: str = tag(10, "string", "name of the repository in the settings")
     branch: str = tag(11, "string", "the session branch")
-    base: str = tag(12, "string", "hash of the commit that it begins at")
+    base: str = tag(12, "string", "hash of the commit that its changes are shown against")
     base_branch: str = tag(13, "string", "the branch that was checked out, empty for a detached HEAD", default="")
     path: str = tag(15, "string", "where the repository is")
+    commit: str = tag(
+        16, "string", "hash of the commit that it begins at, if another session's work is in it", default=""
+    )
     owner: str = tag(31, "string", "the session")
 
 

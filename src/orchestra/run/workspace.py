@@ -50,7 +50,7 @@ def _move(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, RepoRecor
         case SessionBranchCreated():
             known = RepoRecord(
                 branch=event.branch,
-                commit=event.base,
+                commit=event.commit or event.base,
                 base=event.base,
                 base_branch=event.base_branch,
                 owner=event.owner,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +76,10 @@ def _missing_worktrees(common: Path, home: Path, repo: str) -> list[Path]:
     return found
 
 
-async def reason_to_keep(git: Git, left: SessionLeftovers, *, force: bool) -> str:
+async def reason_to_keep(git: Git, left: SessionLeftovers, gone: Set[str], *, force: bool) -> str:
     """Return why a session's leftovers stay, empty if nothing would be lost.
 
-    ``force`` gives up unmerged commits.
+    ``gone`` are branches that are removed too, which keep no commit. ``force`` gives up unmerged commits.
     """
     for place in left.worktrees:
         if reason := await _worktree_kept(git, place, left.branches):
@@ -87,7 +88,7 @@ async def reason_to_keep(git: Git, left: SessionLeftovers, *, force: bool) -> st
         return "{} is checked out in {}".format(*elsewhere)
     if force:
         return ""
-    others = await _others(git, left)
+    others = await _others(git, gone | left.branches.keys())
     for name, commit in left.branches.items():
         merged = await git.run(
             "for-each-ref", "--format=%(refname)", "--contains", commit, "refs/heads/", "refs/remotes/"
@@ -98,9 +99,9 @@ async def reason_to_keep(git: Git, left: SessionLeftovers, *, force: bool) -> st
     return ""
 
 
-async def _others(git: Git, left: SessionLeftovers) -> set[str]:
+async def _others(git: Git, gone: Set[str]) -> set[str]:
     listed = await git.run("for-each-ref", "--format=%(refname)", "refs/heads/", "refs/remotes/")
-    return {ref for ref in listed.text.split("\n") if ref.removeprefix("refs/heads/") not in left.branches}
+    return {ref for ref in listed.text.split("\n") if ref.removeprefix("refs/heads/") not in gone}
 
 
 async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str:

@@ -98,7 +98,7 @@ class GitWorkspaces:
         before = known.get(repo.name)
         made = RepoRecord(
             branch=branch,
-            base=before.commit if before is not None else repo.commit,
+            base=before.base or before.commit if before is not None else repo.commit,
             commit=before.commit if before is not None else repo.commit,
             base_branch=before.base_branch if before is not None else repo.checked_out,
             owner=session,
@@ -109,6 +109,7 @@ class GitWorkspaces:
                 repo=repo.name,
                 branch=made.branch,
                 base=made.base,
+                commit=made.commit if made.commit != made.base else "",
                 base_branch=made.base_branch,
                 path=made.path,
                 owner=session,
