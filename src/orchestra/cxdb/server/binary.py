@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -18,9 +18,8 @@ from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Append, AppendAnswer, Frame, Malformed
 from orchestra.cxdb.format.layout import ZSTD
 from orchestra.cxdb.format.packing import digest_of, unpack, zstd_fault
-from orchestra.cxdb.server.core import Core, refusal
+from orchestra.cxdb.server.core import Core, refusing
 from orchestra.cxdb.server.hub import Session
-from orchestra.errors import StoreError
 from orchestra.ports import NewTurn, Turn
 
 PAGE = 256
@@ -155,19 +154,15 @@ class Connection:
         return frames.head(frames.WireHead(head.context_id, head.turn_id, head.depth))
 
     async def _get_head(self, frame: Frame) -> bytes:
-        try:
+        with refusing("context"):
             head = await self._core.store.head(frames.read_number(frame.payload))
-        except StoreError as error:
-            raise refusal(error, "context") from error
         return frames.head(frames.WireHead(head.context_id, head.turn_id, head.depth))
 
     async def _get_last(self, frame: Frame) -> bytes:
         request = frames.read_get_last(frame.payload)
         began = time.monotonic()
-        try:
+        with refusing("context"):
             turns = await newest(self._core, request.context_id, request.limit)
-        except StoreError as error:
-            raise refusal(error, "context") from error
         self._core.meters.get_last.add((time.monotonic() - began) * 1000)
         page = frames.page([_wire(turn, request.payloads) for turn in turns])
         return page + self._creation_times(turns)
@@ -179,45 +174,30 @@ class Connection:
     async def _get_blob(self, frame: Frame) -> bytes:
         digest = frames.read_get_blob(frame.payload)
         began = time.monotonic()
-        try:
+        with refusing("blob"):
             found = await self._core.store.get_blob(digest)
-        except StoreError as error:
-            raise refusal(error, "blob") from error
         self._core.meters.get_blob.add((time.monotonic() - began) * 1000)
         return frames.blob(found)
 
     async def _attach_fs(self, frame: Frame) -> bytes:
         turn_id, root = frames.read_attach_fs(frame.payload)
-        try:
+        with refusing("turn"):
             await self._core.store.turn(turn_id)
-        except StoreError as error:
-            raise refusal(error, "turn") from error
-        try:
+        with refusing("fs root tree blob"):
             await self._core.store.attach_fs(turn_id, root)
-        except StoreError as error:
-            raise refusal(error, "fs root tree blob") from error
         return frames.attach_fs(turn_id, root)
 
     async def _put_blob(self, frame: Frame) -> bytes:
         digest, data = frames.read_put_blob(frame.payload)
         store = self._core.store
         before = store.counts().blobs
-        try:
+        with refusing("blob"):
             await store.put_blob(data)
-        except StoreError as error:
-            raise refusal(error, "blob") from error
         return frames.put_blob_answer(digest, store.counts().blobs > before)
 
     async def _append(self, frame: Frame) -> bytes:
-        request, new = turn_of(frame)
-        known = await self._core.earlier_answer(request.context_id, request.key, request.digest)
-        if known is not None:
-            return frames.append_answer(known)
-        trees = {0: request.root} if request.root is not None else {}
-        (turn,) = await self._core.append(request.context_id, [new], parent=request.parent, trees=trees)
-        return frames.append_answer(
-            self._core.answer(request.context_id, request.key, turn)
-        ) + self._creation_times([turn])
+        (answer,) = await self._store([frame])
+        return answer
 
     async def _all(self, batch: list[Frame]) -> bytes:
         """Store a batch as one; where it cannot be, each of its frames is answered with the reason."""
@@ -235,28 +215,27 @@ class Connection:
         _check_chain([request for request, _ in read])
         known = [await self._core.earlier_answer(each.context_id, each.key, each.digest) for each, _ in read]
         fresh = [item for item, answer in zip(read, known, strict=True) if answer is None]
-        turns = iter(await self._append_all(fresh, [data for _, data in blobs]))
+        turns = iter(await self._append_all(fresh, [data for _, data in blobs]) if fresh else ())
         appended = iter(
-            [self._answer(request, answer, turns) for (request, _), answer in zip(read, known, strict=True)]
+            [
+                self._answer(request, next(turns)) if answer is None else self._known_answer(answer)
+                for (request, _), answer in zip(read, known, strict=True)
+            ]
         )
         stored = iter([frames.put_blob_answer(digest, True) for digest, _ in blobs])
         return [next(stored if frame.kind == frames.PUT_BLOB else appended) for frame in batch]
 
     async def _append_all(self, read: list[tuple[Append, NewTurn]], blobs: list[bytes]) -> tuple[Turn, ...]:
-        if not read:
-            return ()
-        first = read[0][0]
+        first, new = read[0][0], [turn for _, turn in read]
         trees = {number: request.root for number, (request, _) in enumerate(read) if request.root is not None}
-        new = [turn for _, turn in read]
         return await self._core.append(first.context_id, new, parent=first.parent, blobs=blobs, trees=trees)
 
-    def _answer(self, request: Append, known: AppendAnswer | None, turns: Iterator[Turn]) -> bytes:
-        if known is not None:
-            return frames.append_answer(known) + (frames.number(0) if self._times else b"")
-        turn = next(turns)
-        return frames.append_answer(
-            self._core.answer(request.context_id, request.key, turn)
-        ) + self._creation_times([turn])
+    def _answer(self, request: Append, turn: Turn) -> bytes:
+        answer = self._core.answer(request.context_id, request.key, turn)
+        return frames.append_answer(answer) + self._creation_times([turn])
+
+    def _known_answer(self, answer: AppendAnswer) -> bytes:
+        return frames.append_answer(answer) + (frames.number(0) if self._times else b"")
 
 
 def _check_chain(requests: list[Append]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from orchestra.cxdb.embedded.store import NO_TREES
 from orchestra.cxdb.format.frames import AppendAnswer, Malformed
@@ -25,15 +26,19 @@ NO_SESSION = Session(0, "")
 """The author of what another process or HTTP request added."""
 
 
-def refusal(error: StoreError, what: str) -> Malformed:
-    """Return a client's message for a store error; ``what`` names what was not found."""
-    if isinstance(error, SessionNotFound):
-        return Malformed(404, what)
-    if isinstance(error, StoreFull):
-        return Malformed(507, error.message)
-    if isinstance(error, Damaged):
-        return Malformed(500, error.message)
-    return Malformed(503, error.message)
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Raise the store's errors as what a client is told; ``what`` names what may not be found."""
+    try:
+        yield
+    except SessionNotFound as error:
+        raise Malformed(404, what) from error
+    except StoreFull as error:
+        raise Malformed(507, error.message) from error
+    except Damaged as error:
+        raise Malformed(500, error.message) from error
+    except StoreError as error:
+        raise Malformed(503, error.message) from error
 
 
 class Core:
@@ -55,10 +60,8 @@ class Core:
 
     async def create(self, session: Session, base_turn: int) -> Head:
         """A new context; the session is listed from then on."""
-        try:
+        with refusing("base turn"):
             head = await self.store.create(base_turn)
-        except StoreError as error:
-            raise refusal(error, "base turn") from error
         if session is not NO_SESSION:
             self.sessions.register(session, "")
             self.sessions.context_made(session, head.context_id)
@@ -92,22 +95,15 @@ class Core:
     ) -> tuple[Turn, ...]:
         """Append a batch. Raises ``Malformed`` in CXDB's words for what is not there."""
         began = time.monotonic()
-        try:
+        with refusing("fs root tree blob" if trees else "context"):
             await self.store.head(context_id)
             if parent:
-                await self._must_be_there(parent)
+                with refusing("parent turn"):
+                    await self.store.turn(parent)
             added = await self.store.append(context_id, turns, parent=parent, blobs=blobs, trees=trees)
-        except StoreError as error:
-            raise refusal(error, "fs root tree blob" if trees else "context") from error
         self.meters.append.add((time.monotonic() - began) * 1000)
         await self.pump()
         return added
-
-    async def _must_be_there(self, parent: int) -> None:
-        try:
-            await self.store.turn(parent)
-        except SessionNotFound:
-            raise Malformed(404, "parent turn") from None
 
     async def earlier_answer(self, context_id: int, key: bytes, digest: bytes) -> AppendAnswer | None:
         """The answer that an append with this key has had. Raises ``Malformed`` where it was another append."""

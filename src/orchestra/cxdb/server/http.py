@@ -57,6 +57,13 @@ class HttpRequest:
     headers: Mapping[str, str]
     body: bytes = b""
 
+    def id(self, name: str) -> int:
+        """The id that follows the first two parts of the path. Raises ``Malformed``."""
+        found = unsigned(self.path[2])
+        if found is None:
+            raise Malformed(422, f"invalid {name}")
+        return found
+
     def number(self, name: str, most: int) -> int | None:
         """A number in the query; None where there is none that fits."""
         return unsigned(self.query.get(name, ""), most)

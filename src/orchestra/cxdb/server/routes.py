@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from orchestra.cxdb.format.frames import LARGEST, Malformed
 from orchestra.cxdb.server import trees, writes
-from orchestra.cxdb.server.core import Core, refusal
+from orchestra.cxdb.server.core import Core, refusing
 from orchestra.cxdb.server.cql import CqlError, parse, search
 from orchestra.cxdb.server.http import Guard, HttpRequest, Stream, answer, error_answer, json_answer, whole
 from orchestra.cxdb.server.http import application as guarded
@@ -24,9 +24,9 @@ from orchestra.cxdb.server.hub import EventReader
 from orchestra.cxdb.server.metrics import snapshot
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.cxdb.server.types import describe
-from orchestra.cxdb.server.views import LARGEST_U32, context_row, provenance, session_row, turn_rows
+from orchestra.cxdb.server.views import LARGEST_U32, context_row, provenance, session_row, stored_row, turn_rows
 from orchestra.errors import StoreError
-from orchestra.ports import ContextRow, Turn
+from orchestra.ports import Turn
 
 PAGE = 256
 """Turns that are read at a time."""
@@ -59,9 +59,8 @@ def application(core: Core, guard: Guard) -> ASGIApp:
                 return left
             began = time.monotonic()
             try:
-                return await handler(core, request)
-            except StoreError as error:
-                raise refusal(error, "context") from error
+                with refusing("context"):
+                    return await handler(core, request)
             finally:
                 core.meters.http_req.add((time.monotonic() - began) * 1000)
 
@@ -121,7 +120,9 @@ async def _search(core: Core, request: HttpRequest) -> Response:
     limit = request.number("limit", LARGEST_U32)
     return json_answer(
         {
-            "contexts": [_search_row(core, row) for row in found[:limit]],
+            "contexts": [
+                stored_row(row, live=core.sessions.of(row.context_id) is not None) for row in found[:limit]
+            ],
             "total_count": len(found),
             "elapsed_ms": elapsed,
             "query": text,
@@ -129,25 +130,8 @@ async def _search(core: Core, request: HttpRequest) -> Response:
     )
 
 
-def _search_row(core: Core, row: ContextRow) -> dict[str, object]:
-    out: dict[str, object] = {
-        "context_id": str(row.context_id),
-        "head_turn_id": str(row.head_turn),
-        "head_depth": row.head_depth,
-        "created_at_unix_ms": row.appended_ms,
-        "made_at_unix_ms": row.created_ms,
-        "is_live": core.sessions.of(row.context_id) is not None,
-        "labels": list(row.labels),
-    }
-    if row.client_tag:
-        out["client_tag"] = row.client_tag
-    if row.title:
-        out["title"] = row.title
-    return out
-
-
 async def _provenance(core: Core, request: HttpRequest) -> Response:
-    context_id = _context_id(request)
+    context_id = request.id("context_id")
     try:
         head = await core.store.head(context_id)
         found = await provenance(core, head.turn_id, core.sessions.of(context_id))
@@ -156,15 +140,8 @@ async def _provenance(core: Core, request: HttpRequest) -> Response:
     return json_answer({"context_id": str(context_id), "provenance": found})
 
 
-def _context_id(request: HttpRequest) -> int:
-    found = unsigned(request.path[2])
-    if found is None:
-        raise Malformed(422, "invalid context_id")
-    return found
-
-
 async def _turns(core: Core, request: HttpRequest) -> Response:
-    context_id = _context_id(request)
+    context_id = request.id("context_id")
     limit = request.number("limit", LARGEST_U32)
     before = request.number("before_turn_id", (1 << 64) - 1) or 0
     head = await core.store.head(context_id)
@@ -189,20 +166,16 @@ async def _page(core: Core, context_id: int, before: int, limit: int) -> list[Tu
     found: list[Turn] = []
     room = LARGEST
     while len(found) < limit and room > 0:
-        try:
+        with refusing("before turn" if before else "context"):
             page = await core.store.turns(context_id, before=before or None, limit=min(limit - len(found), PAGE))
-        except StoreError as error:
-            raise refusal(error, "before turn" if before else "context") from error
         found[:0] = page
         room -= sum(len(turn.payload) for turn in page)
         if not page or page[0].parent == 0:
             break
         before = page[0].turn_id
     if before and limit == 0:
-        try:
+        with refusing("before turn"):
             await core.store.turn(before)
-        except StoreError as error:
-            raise refusal(error, "before turn") from error
     return found
 
 

@@ -9,10 +9,8 @@ from starlette.responses import Response
 
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.format.fstree import DIRECTORY, KINDS, TreeEntry, read_tree
-from orchestra.cxdb.server.core import Core, refusal
+from orchestra.cxdb.server.core import Core, refusing
 from orchestra.cxdb.server.http import HttpRequest, answer, json_answer
-from orchestra.cxdb.server.msgpack import unsigned
-from orchestra.errors import StoreError
 
 _TYPES = {
     **dict.fromkeys(("html", "htm"), "text/html"),
@@ -49,7 +47,7 @@ _TYPES = {
 
 async def listing(core: Core, request: HttpRequest) -> Response:
     """A directory, named in the query."""
-    turn_id = _turn_id(request)
+    turn_id = request.id("turn_id")
     path = request.query.get("path", "")
     root = await _root(core, turn_id)
     return await _listing(core, turn_id, root, path)
@@ -57,7 +55,7 @@ async def listing(core: Core, request: HttpRequest) -> Response:
 
 async def file(core: Core, request: HttpRequest) -> Response:
     """A file, or a directory where the path is one."""
-    turn_id = _turn_id(request)
+    turn_id = request.id("turn_id")
     path = "/".join(request.path[4:])
     if not path:
         raise Malformed(422, "empty file path")
@@ -79,32 +77,21 @@ async def file(core: Core, request: HttpRequest) -> Response:
     return answer(content, kind=kind, headers={**headers, "X-Content-Type-Options": "nosniff"})
 
 
-def _turn_id(request: HttpRequest) -> int:
-    found = unsigned(request.path[2])
-    if found is None:
-        raise Malformed(422, "invalid turn_id")
-    return found
-
-
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
 async def _root(core: Core, turn_id: int) -> bytes:
-    try:
+    with refusing("no fs snapshot for turn"):
         root = await core.store.fs_root(turn_id)
-    except StoreError as error:
-        raise refusal(error, "no fs snapshot for turn") from error
     if root is None:
         raise Malformed(404, "no fs snapshot for turn")
     return root
 
 
 async def _blob(core: Core, digest: bytes) -> bytes:
-    try:
+    with refusing("blob"):
         return await core.store.get_blob(digest)
-    except StoreError as error:
-        raise refusal(error, "blob") from error
 
 
 async def _find_as_meant(core: Core, root: bytes, parts: list[str]) -> tuple[TreeEntry, list[str]]:

@@ -17,8 +17,8 @@ from orchestra.ports import ContextRow, Turn
 LARGEST_U32 = (1 << 32) - 1
 
 
-def context_row(row: ContextRow, session: Session | None) -> dict[str, object]:
-    """A context in the list: CXDB's members, then the title and labels that its page looks for.
+def stored_row(row: ContextRow, *, live: bool) -> dict[str, object]:
+    """What is stored of a context: CXDB's members, then the title and labels that its page looks for.
 
     ``made_at_unix_ms`` is when it was made; ``created_at_unix_ms`` is when it was last appended to.
     """
@@ -28,15 +28,22 @@ def context_row(row: ContextRow, session: Session | None) -> dict[str, object]:
         "head_depth": row.head_depth,
         "created_at_unix_ms": row.appended_ms,
         "made_at_unix_ms": row.created_ms,
-        "is_live": session is not None,
+        "is_live": live,
         "labels": list(row.labels),
     }
     if row.title:
         out["title"] = row.title
-    tag = row.client_tag or (session.tag if session is not None else "")
-    if tag:
-        out["client_tag"] = tag
+    if row.client_tag:
+        out["client_tag"] = row.client_tag
+    return out
+
+
+def context_row(row: ContextRow, session: Session | None) -> dict[str, object]:
+    """A context in the list, with the connection that made it if that is still open."""
+    out = stored_row(row, live=session is not None)
     if session is not None:
+        if session.tag:
+            out.setdefault("client_tag", session.tag)
         out["session_id"] = str(session.session_id)
         out["last_activity_at"] = session.active_ms
     return out

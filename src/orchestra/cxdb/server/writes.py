@@ -10,12 +10,11 @@ from starlette.responses import Response
 
 from orchestra.cxdb.format.frames import HASH_SIZE, Malformed
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.server.core import NO_SESSION, Core, refusal
+from orchestra.cxdb.server.core import NO_SESSION, Core, refusing
 from orchestra.cxdb.server.http import HttpRequest, answer, json_answer
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.cxdb.server.types import TypeVersion
 from orchestra.cxdb.server.views import LARGEST_U32, context_row, turn_rows
-from orchestra.errors import StoreError
 from orchestra.ports import Head, NewTurn
 
 
@@ -68,9 +67,7 @@ async def fork(core: Core, request: HttpRequest) -> Response:
 
 async def append(core: Core, request: HttpRequest) -> Response:
     """A turn: its payload as base64 of msgpack, or its data as JSON."""
-    context_id = unsigned(request.path[2])
-    if context_id is None:
-        raise Malformed(422, "invalid context_id")
+    context_id = request.id("context_id")
     body = _body(request)
     type_id, number = body.get("type_id"), body.get("type_version")
     if not isinstance(type_id, str):
@@ -121,9 +118,7 @@ def _by_tag(data: dict[str, object], tags: dict[str, int]) -> dict[int | str, ob
 
 async def one(core: Core, request: HttpRequest) -> Response:
     """One context."""
-    context_id = unsigned(request.path[2])
-    if context_id is None:
-        raise Malformed(422, "invalid context_id")
+    context_id = request.id("context_id")
     rows = await core.store.contexts(before=context_id + 1, limit=1)
     if not rows or rows[0].context_id != context_id:
         raise Malformed(404, "context")
@@ -132,13 +127,9 @@ async def one(core: Core, request: HttpRequest) -> Response:
 
 async def turn(core: Core, request: HttpRequest) -> Response:
     """One turn, in the view that is asked for."""
-    turn_id = unsigned(request.path[2])
-    if turn_id is None:
-        raise Malformed(422, "invalid turn_id")
-    try:
+    turn_id = request.id("turn_id")
+    with refusing("turn"):
         found = await core.store.turn(turn_id)
-    except StoreError as error:
-        raise refusal(error, "turn") from error
     return json_answer(turn_rows([found], request, core.types())[0])
 
 
@@ -150,8 +141,6 @@ async def blob(core: Core, request: HttpRequest) -> Response:
         digest = b""
     if len(digest) != HASH_SIZE:
         raise Malformed(422, "invalid blob hash length")
-    try:
+    with refusing("blob"):
         content = await core.store.get_blob(digest)
-    except StoreError as error:
-        raise refusal(error, "blob") from error
     return answer(content, kind="application/octet-stream")
