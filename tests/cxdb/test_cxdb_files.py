@@ -122,7 +122,7 @@ async def test_a_file_of_the_registry_that_cannot_be_used_is_named(tmp_path: Pat
     await store.publish_types("good", b'{"registry_version":1,"bundle_id":"good"}')
     (tmp_path / "registry/bundle_bad.json").write_bytes(b"no bundle")
     (tmp_path / "registry/bundle_gone.json").symlink_to("nowhere")
-    found = sorted(faults((path.name, raw) for path, raw in store.bundle_files()))
+    found = sorted(faults((path.name, raw) for path, raw in store.registry.files()))
     assert [fault[:35] for fault in found] == [
         "bundle_bad.json is not used: invali",
         "bundle_gone.json cannot be read: No",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import select
 import socket
@@ -29,7 +28,7 @@ from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded.files import store_errors
+from orchestra.cxdb.embedded.files import Files, store_errors
 from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
 from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.server.backing import ServedEmbedded
@@ -57,35 +56,30 @@ class Lock:
     """A lock between processes on one file, given back by the system when its holder dies."""
 
     def __init__(self, file: Path) -> None:
-        self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._files = Files()
+        self._fd = self._files.open(str(file), write=True, create=True)
 
     def take(self) -> bool:
-        """Take the lock, or say that another process has it."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        """Take the lock; false if another process has it."""
+        return self._files.lock(self._fd, wait=False)
 
-    def give(self) -> None:
-        """Give it back."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+    def release(self) -> None:
+        """Release the lock."""
+        self._files.unlock(self._fd)
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """Wait for it, and have it for a while."""
-        while True:
-            if self.take():
-                break
+        """Wait for the lock, and hold it during the block."""
+        while not self.take():  # noqa: ASYNC110  another process releases it
             await asyncio.sleep(TURN_SECONDS)
         try:
             yield
         finally:
-            self.give()
+            self.release()
 
     def close(self) -> None:
-        """Let the file go, and the lock with it."""
-        os.close(self._fd)
+        """Close the file, which releases the lock."""
+        self._files.close(self._fd)
 
 
 def _files(folder: Path, server: Server, suffix: str) -> Path:
@@ -271,7 +265,7 @@ async def follow(folder: Path, server: Server, ended: Callable[[], bool]) -> Non
             await asyncio.sleep(1.0)
         while True:
             place = await _Following(folder, server, lock, ended).until_all_is_sent()
-            lead.give()
+            lead.release()
             if place is None or not await _has_changed(folder, place) or not lead.take():
                 return
 

@@ -88,7 +88,7 @@ async def serve(what: ServerSetup, tell: Callable[[Addresses], None], warn: Call
     guard = Guard(hosts=frozenset(what.hosts), origins=frozenset(what.origins), token=token)
     store = ServedEmbedded.open(what.folder)
     try:
-        for fault in faults((f"{path.parent.name}/{path.name}", raw) for path, raw in store.bundle_files()):
+        for fault in faults((f"{path.parent.name}/{path.name}", raw) for path, raw in store.registry.files()):
             warn(fault)
         async with serving(store, bind=bind, http_bind=http_bind, guard=guard) as addresses:
             tell(addresses)

@@ -215,11 +215,5 @@ class Directory:
     def write_lost(self, name: str, data: bytes) -> None:
         """Put bytes into a new file in ``lost/``, durably."""
         self.files.mkdir(self.at(LOST))
-        path = self.at(f"{LOST}/{name}-{time.time_ns()}")
-        fd = self.files.open(path, write=True, create=True)
-        try:
-            self.files.pwrite(fd, data, 0)
-            self.files.fdatasync(fd)
-        finally:
-            self.files.close(fd)
+        self.files.write_file(self.at(f"{LOST}/{name}-{time.time_ns()}"), data)
         self.files.sync_folder(self.at(LOST))

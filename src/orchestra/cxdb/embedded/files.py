@@ -46,6 +46,24 @@ class Files:
         """Give a file descriptor back."""
         os.close(fd)
 
+    def read_file(self, path: str) -> bytes:
+        """All bytes of a file."""
+        fd = self.open(path, write=False)
+        try:
+            return self.pread(fd, self.size(fd), 0)
+        finally:
+            self.close(fd)
+
+    def write_file(self, path: str, data: bytes) -> None:
+        """Write a file from its beginning, durably; its folder is not synced."""
+        fd = self.open(path, write=True, create=True)
+        try:
+            self.truncate(fd, 0)
+            self.pwrite(fd, data, 0)
+            self.fdatasync(fd)
+        finally:
+            self.close(fd)
+
     def fdatasync(self, fd: int) -> None:
         """Make a file's content durable, and its length."""
         _sync(fd)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from orchestra.cxdb.embedded import recovery
 from orchestra.cxdb.embedded.adopt import Progress
 from orchestra.cxdb.embedded.batch import Batch
+from orchestra.cxdb.embedded.bundles import BundleFiles
 from orchestra.cxdb.embedded.contexts import Contexts
 from orchestra.cxdb.embedded.directory import LOCK, Directory
 from orchestra.cxdb.embedded.files import trouble
@@ -93,6 +94,7 @@ class Handle:
         self._trees = FileTrees(directory)
         self._places = BlobPlaces(directory)
         self._titles = Titles(directory)
+        self.registry = BundleFiles(directory)
         self._pack = packer()
         self._roots: dict[int, int] = {}
         """The first turns of the chains of turns that were appended or forked lately."""

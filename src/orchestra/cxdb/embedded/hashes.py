@@ -236,24 +236,13 @@ class Hashes:
 
     def _make_run(self, name: str, start: int, end: int, numbers: array[int]) -> SortedRun:
         if self._keep:
-            self._write(name, numbers.tobytes())
+            data, files, path = numbers.tobytes(), self._directory.files, self._directory.at(f"{FOLDER}/{name}")
+            files.write_file(path + ".new", data + CRC.pack(crc32(data)))
+            files.rename(path + ".new", path)
             run = self._open(name, start, end)
             if run is not None:
                 return run
         return SortedRun(name, start, end, memoryview(numbers), None)
-
-    def _write(self, name: str, data: bytes) -> None:
-        directory = self._directory
-        files = directory.files
-        path = directory.at(f"{FOLDER}/{name}")
-        fd = files.open(path + ".new", write=True, create=True)
-        try:
-            files.truncate(fd, 0)
-            files.pwrite(fd, data + CRC.pack(crc32(data)), 0)
-            files.fdatasync(fd)
-        finally:
-            files.close(fd)
-        files.rename(path + ".new", path)
 
     def whole(self) -> bool:
         """Whether all runs have the right check sum."""

@@ -27,7 +27,6 @@ from orchestra.cxdb.embedded.wal import CAPACITY, SETTLED, State
 from orchestra.cxdb.format.layout import HEADS, PATHS
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.format.registry import bundle_of
 from orchestra.errors import Damaged, SessionNotFound, SessionTaken, StoreError, StoreUnreachable
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 
@@ -231,23 +230,9 @@ class EmbeddedStore(Handle):
             await sleep(WATCH_SECONDS)
 
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
-        """Keep a registry bundle, in CXDB's file for its id.
-
-        CXDB writes ``a:b`` and ``a_b`` to one file; of ours, the second gets a name of its own.
-        """
-        name = bundle_id.translate({ord(c): "_" for c in "/:#"})
-        own = f"{name}-{digest_of(bundle_id.encode()).hex()[:16]}"
+        """Keep a registry bundle."""
         with self._writing():
-            path = self._directory.at(f"registry/bundle_{name}.json")
-            if self._files.exists(path) and bundle_of(self._bytes_of(path)) not in (bundle_id, None):
-                path = self._directory.at(f"registry/bundle_{own}.json")
-            if self._files.exists(path):
-                if self._bytes_of(path) != bundle:
-                    raise StoreError(
-                        f"bundle {bundle_id} already exists with other content", fix="publish it under another id"
-                    )
-                return
-            self._write_whole(path, bundle)
+            self.registry.put(bundle_id, bundle)
 
     @property
     def local(self) -> bool:
@@ -406,24 +391,6 @@ class EmbeddedStore(Handle):
             return self._titles.of(root, lambda: metadata_of(self._reader(1).turn(root).payload))
         except Damaged:
             return NO_METADATA
-
-    def _bytes_of(self, path: str) -> bytes:
-        fd = self._files.open(path, write=False)
-        try:
-            return self._files.pread(fd, self._files.size(fd), 0)
-        finally:
-            self._files.close(fd)
-
-    def _write_whole(self, path: str, data: bytes) -> None:
-        fd = self._files.open(self._directory.at("orchestra/bundle.new"), write=True, create=True)
-        try:
-            self._files.truncate(fd, 0)
-            self._files.pwrite(fd, data, 0)
-            self._files.fdatasync(fd)
-        finally:
-            self._files.close(fd)
-        self._files.rename(self._directory.at("orchestra/bundle.new"), path)
-        self._files.sync_folder(self._directory.at("registry"))
 
 
 def _row(standing: ContextHead, known: ChainMetadata) -> ContextRow:

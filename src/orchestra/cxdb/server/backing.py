@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from orchestra.cxdb.embedded.store import NO_TREES, EmbeddedStore
@@ -112,21 +111,12 @@ class ServedEmbedded(EmbeddedStore):
     def bundles(self) -> list[bytes]:
         """The bundles in the order in which they were written."""
         with self._reading():
-            return [raw for _, raw in self.bundle_files() if isinstance(raw, bytes)]
-
-    def bundle_files(self) -> Iterator[tuple[Path, bytes | OSError]]:
-        """The registry's files in the order in which they were written, or why one cannot be read."""
-        paths = [path for path in self._registry().iterdir() if path.suffix == ".json"]
-        for path in sorted(paths, key=lambda path: (path.lstat().st_mtime_ns, path)):
-            try:
-                yield path, path.read_bytes()
-            except OSError as error:
-                yield path, error
+            return [raw for _, raw in self.registry.files() if isinstance(raw, bytes)]
 
     def bundles_changed(self) -> int:
         """When the folder was last changed."""
         with self._reading():
-            return self._registry().stat().st_mtime_ns
+            return self.registry.changed()
 
     def counts(self) -> Counts:
         """How much is stored."""
@@ -144,6 +134,3 @@ class ServedEmbedded(EmbeddedStore):
     def folder(self) -> str | None:
         """The store's folder."""
         return self._directory.path
-
-    def _registry(self) -> Path:
-        return Path(self._directory.at("registry"))
