@@ -179,7 +179,7 @@ def test_a_gate_that_is_waited_for_without_a_terminal_says_how_and_until_when_to
     run = call(tmp_path, "run", "g.dot")
     assert run.returncode == 0
     asks = next(line for line in run.stdout.splitlines() if "Publish it?" in line)
-    assert "[Y] Yes or [N] No within 0 s, else No is taken" in asks
+    assert "[Y] Yes or [N] No within 0.1 s, else No is taken" in asks
     assert f"orchestra answer {run.stdout.split()[1]} VALUE" in asks
 
 

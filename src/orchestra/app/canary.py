@@ -19,6 +19,7 @@ from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.engine.loading import turn_of
 from orchestra.errors import SessionNotFound, StoreError
+from orchestra.graph.report import duration_words
 from orchestra.ports import Clock
 from orchestra.run.events import CanaryPlanted, Meta
 
@@ -61,7 +62,7 @@ async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIter
     before, lost = _last(server), False
     if before is not None:
         lost = not await _there(store, before)
-        ago = _ago(clock.now_ms() - before.at_ms)
+        ago = duration_words(clock.now_ms() - before.at_ms)
         if lost:
             yield ServerFinding(
                 False,
@@ -81,7 +82,9 @@ async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIter
         off = abs(theirs - planted.at_ms)
         if off > WRONG_MS:
             yield ServerFinding(
-                None, f"the server's clock differs from this machine's by {_ago(off)}", "synchronize both with NTP"
+                None,
+                f"the server's clock differs from this machine's by {duration_words(off)}",
+                "synchronize both with NTP",
             )
         else:
             yield ServerFinding(True, "the server's clock matches this machine's")
@@ -122,13 +125,6 @@ def _digest(payload: bytes) -> str:
 
 def _ms(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
-
-
-def _ago(milliseconds: int) -> str:
-    for size, unit in ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")):
-        if milliseconds >= 2 * size:
-            return f"{milliseconds // size} {unit}"
-    return f"{milliseconds // 1000} seconds"
 
 
 def _file(server: Server) -> Path:

@@ -11,6 +11,7 @@ from orchestra.config.settings import Settings
 from orchestra.config.workspace import RepoSettings
 from orchestra.engine.sessions import Row, rows, summarize
 from orchestra.errors import ConfigError
+from orchestra.graph.report import duration_words
 from orchestra.ports import Store
 from orchestra.run.views import ENDED, Phase
 from orchestra.workspace import cleanup, ending
@@ -67,16 +68,7 @@ async def _reason_to_keep(store: Store, row: Row | None, older_ms: int) -> str:
     if found.phase not in ENDED | {Phase.RESTARTED}:
         return f"the session is {found.phase}"
     age = now - found.last_ms
-    return f"it ended {days(age)} ago, less than {days(older_ms)}" if age < older_ms else ""
-
-
-def days(milliseconds: int) -> str:
-    """A length of time in days, hours or minutes."""
-    minutes = milliseconds / 60_000
-    for unit, length in (("days", 1440), ("hours", 60)):
-        if minutes >= 2 * length:
-            return f"{minutes / length:.0f} {unit}"
-    return f"{minutes:.0f} min"
+    return f"it ended {duration_words(age)} ago, less than {duration_words(older_ms)}" if age < older_ms else ""
 
 
 async def _remove(store: Store, git: Git, repo: RepoSettings, item: Item, row: Row | None) -> Item:

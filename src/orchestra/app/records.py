@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.app.archives import export_session
-from orchestra.app.cleaning import days
 from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
@@ -23,6 +22,7 @@ from orchestra.engine.archives import COMING_ALONG
 from orchestra.engine.gaps import own_branches
 from orchestra.engine.sessions import Row, rows, summarize
 from orchestra.errors import ConfigError
+from orchestra.graph.report import duration_words
 from orchestra.ports import Store
 from orchestra.run.views import ENDED, Phase
 from orchestra.workspace import cleanup
@@ -105,7 +105,7 @@ async def _find_records(store: Store, settings: Settings, older_ms: int) -> list
         if going_on is not None:
             kept = f"the session is {going_on}"
         elif age < older_ms:
-            kept = f"it ended {days(age)} ago"
+            kept = f"it ended {duration_words(age)} ago"
         else:
             kept = _reason_to_keep(family, listed, left)
         found.append(replace(record, kept=kept))

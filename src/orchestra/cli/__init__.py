@@ -21,7 +21,7 @@ COMMANDS = {
     ),
     "resume": ("resume:resume", "Resume a paused, crashed, canceled or failed session."),
     "replay": (
-        "replay:replay",
+        "resume:replay",
         "Start a new session from a point in the history of another session, which is not changed.",
     ),
     "attach": (
@@ -184,7 +184,7 @@ def main() -> None:
         os.environ.pop("HOME", None)  # an empty one would put folders at the root; without it, passwd says
     try:
         sys.argv[1:] = _help_option(sys.argv[1:])
-        code = build(_words())(standalone_mode=False)
+        code = build(_words())(standalone_mode=False, prog_name="orchestra")
     except KeyboardInterrupt:
         raise
     except SystemExit as end:

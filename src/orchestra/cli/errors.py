@@ -100,7 +100,7 @@ def usage_message(error: typer.TyperException) -> str:
     text = f"{error.message}; did you mean {near[0]}?" if near else error.format_message().rstrip(".")
     for found, ours in _REWORDED:
         text = found.sub(ours, text)
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def _parameter_message(error: typer.BadParameter) -> str:
@@ -158,7 +158,7 @@ def _print_error(error: BaseException) -> int:
 def _usage(error: typer.TyperException) -> int:
     """Print a usage error, or the help of a program called without a command."""
     if type(error).__name__ == "NoArgsIsHelpError":
-        complain(error.message)
+        complain(error.message.rstrip())
     else:
         _line("error", usage_message(error), usage_help(error))
     return USAGE

@@ -19,12 +19,13 @@ import typer
 
 from orchestra.app.stores import OnServer, open_store
 from orchestra.cli.options import AsJson, Config, StoreOption
-from orchestra.cli.terminal import clock_time, complain, duration_words, one_line, progress
+from orchestra.cli.terminal import clock_time, complain, one_line, progress
 from orchestra.config.environment import folders_of
 from orchestra.config.settings import Overrides, Settings, settle
 from orchestra.cxdb.embedded.files import trouble
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, OrchestraError, SessionNotFound, StoreError, StoreUnreachable
+from orchestra.graph.report import duration_words
 from orchestra.ports import Store
 from orchestra.run.events import StoreSilent
 

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from orchestra.errors import ConfigError, OrchestraError
-from orchestra.graph.report import columns, fitting, safe, wrap
+from orchestra.graph.report import columns, duration_words, fitting, safe, wrap
 
+GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
 NO_TERMINAL_WIDTH = 100
 UNLIMITED = 100_000
 _ASCII = {
@@ -179,23 +180,6 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def many_lines(text: str) -> str:
     """A text of any origin, harmless, its line breaks kept."""
     return "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
-
-
-def duration_words(milliseconds: float) -> str:
-    """A duration for people: ``0.2 s``, ``3 min 5 s``, ``2 h 10 min``, ``4 d 3 h``."""
-    seconds = max(0.0, milliseconds / 1000)
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, below, small in (
-        (60, "min", 3600, "s"),
-        (3600, "h", 86_400, "min"),
-        (86_400, "d", 10**12, "h"),
-    ):
-        if whole < below:
-            rest = (whole % size) // {"s": 1, "min": 60, "h": 3600}[small]
-            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"
 
 
 def clock_time(at_ms: int) -> str:

@@ -74,6 +74,25 @@ def safe(value: str) -> str:
 _NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 
 
+def duration_words(milliseconds: float) -> str:
+    """A duration for people: ``0.2 s``, ``3 min 5 s``, ``2 h 10 min``, ``4 d 3 h``."""
+    seconds = max(0.0, milliseconds / 1000)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, below, small in (
+        (60, "min", 3600, "s"),
+        (3600, "h", 86_400, "min"),
+        (86_400, "d", 10**12, "h"),
+    ):
+        if whole < below:
+            rest = (whole % size) // {"s": 1, "min": 60, "h": 3600}[small]
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
 def plural(number: int, noun: str, many: str = "") -> str:
     """``1 node``, ``2 nodes``."""
     return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"

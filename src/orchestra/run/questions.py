@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from orchestra.graph.choices import accelerator, keys_of_labels
+from orchestra.graph.report import duration_words
 from orchestra.run.declare import Text
 
 LONGEST_TEXT = 1_000_000
@@ -284,12 +285,9 @@ def limit_in_words(question: Question) -> str:
     """Describe the time for an answer: ``within 2 h, else No is taken``; empty without a limit."""
     if not question.timeout_ms:
         return ""
-    seconds = question.timeout_ms / 1000
-    units = ((86_400, "d"), (3600, "h"), (60, "min"))
-    size, unit = next(((size, unit) for size, unit in units if seconds >= 2 * size), (1, "s"))
     default = question.option(question.default) if question.default else None
     then = "the node is tried again" if default is None else f"{default.label} is taken"
-    return f"within {seconds / size:.0f} {unit}, else {then}"
+    return f"within {duration_words(question.timeout_ms)}, else {then}"
 
 
 class SentAnswer(Struct, frozen=True, kw_only=True):

@@ -17,10 +17,10 @@ from orchestra.app.comparing import SessionComparison, Side, compare_two
 from orchestra.app.pulls import Pull, pulls
 from orchestra.app.records import Removal, clean_records
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess, StoreOptions, exists
-from orchestra.cli.terminal import duration_words, many_lines, one_line, say, say_json, table
+from orchestra.cli.terminal import many_lines, one_line, say, say_json, table
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
-from orchestra.graph.report import dollars, plural
+from orchestra.graph.report import dollars, duration_words, plural
 from orchestra.ports import Store
 from orchestra.workspace.ending import GitAction
 from orchestra.workspace.repos import shell_path

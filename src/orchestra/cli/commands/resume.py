@@ -1,9 +1,10 @@
-"""``orchestra resume``."""
+"""``orchestra resume`` and ``replay``: continue a recorded session, or start another from a point of it."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +14,20 @@ from msgspec.structs import replace
 from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.plans import ResumeChanges, changed_file
-from orchestra.app.runs import Run, RunSetup
+from orchestra.app.rewalking import Another, rewalk
+from orchestra.app.runs import Future, Run, RunSetup
+from orchestra.app.runs import replay as replayed_run
 from orchestra.app.runs import resume as resumed_run
-from orchestra.cli.commands.run import walk_shown
+from orchestra.cli.commands.run import key_values, walk_shown
+from orchestra.cli.errors import FAILED
 from orchestra.cli.options import Detach, EnvFile, MaxCost
 from orchestra.cli.people import RunOptions
 from orchestra.cli.screen.views import tell_reader
+from orchestra.cli.screen.why import say_rewalk
 from orchestra.cli.stores import Session, StoreAccess
 from orchestra.cli.terminal import complain, one_line, time_since
-from orchestra.errors import SessionNotFound, SessionTaken, Undecided
+from orchestra.engine.forking import TurnChoice
+from orchestra.errors import ConfigError, SessionNotFound, SessionTaken, Undecided
 
 
 def resume(
@@ -129,3 +135,139 @@ def _ask_about_node(error: Undecided) -> str:
             return "fail"
         if not answer:
             raise error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """From where a session is replayed, and with what."""
+
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint",
+            metavar="T",
+            help="Start from this checkpoint: a depth, #ID or 'last'.",
+            show_default=False,
+        ),
+    ] = ""
+    turn: Annotated[
+        str,
+        typer.Option(
+            "--turn",
+            metavar="T",
+            help="Start from this turn: a depth as shown by `log`, or #ID (also of a child's or a branch's turn).",
+            show_default=False,
+        ),
+    ] = ""
+    node: Annotated[
+        str, typer.Option("--node", metavar="NODE", help="Start from this node.", show_default=False)
+    ] = ""
+    visit: Annotated[
+        int | None,
+        typer.Option(
+            "--visit", metavar="N", min=1, help="With --node: start from its N-th visit (default: the newest)."
+        ),
+    ] = None
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--var", metavar="KEY=VALUE", help="Set a variable of the new session (repeatable)."),
+    ] = None
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a context value of the new session (repeatable)."),
+    ] = None
+    graph: Annotated[Path | None, typer.Option("--graph", metavar="FILE", help="Continue with this pipeline.")] = (
+        None
+    )
+    simulate: Annotated[
+        Path | None, typer.Option("--simulate", metavar="FILE", help="Continue with these scripted results.")
+    ] = None
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="Name of the new session.", show_default=False)
+    ] = ""
+    detach: Detach = False
+
+
+def replay(
+    session: Session,
+    *,
+    asked: ReplayRequest,
+    recorded: Annotated[
+        bool,
+        typer.Option("--recorded", help="Run nothing: repeat the recorded decisions and report any that differ."),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="FILE", help="Like --recorded, with this pipeline: report where it diverges."
+        ),
+    ] = None,
+    shown: RunOptions,
+) -> int:
+    """Start a new session from a point in the history of another session, which is not changed.
+
+    Without --checkpoint, --turn or --node it starts from the beginning. SESSION/FAN/BRANCH names a parallel
+    branch: depths and nodes are then those of the branch. Exit codes are those of run and resume.
+
+    With --recorded or --against nothing is run or written: the recorded results of agents and commands are used.
+    Exit codes: 0: the same nodes, edges and prompts; 1: something differs.
+    """
+    if sum(map(bool, (asked.checkpoint, asked.turn, asked.node))) > 1:
+        raise typer.BadParameter("--checkpoint, --turn and --node exclude each other; use one")
+    if asked.visit is not None and not asked.node:
+        raise typer.BadParameter("--visit needs --node")
+    if recorded or against is not None:
+        if asked != ReplayRequest() or shown.json_stream or (recorded and against is not None):
+            wrong = "--recorded and --against start no session: combine them only with --store, --config and --json"
+            raise typer.BadParameter(wrong)
+        return _walk_again(session, against, shown)
+    at = shown.access(str(asked.graph) if asked.graph is not None else "-")
+    at.check(session)
+    source, found = read(asked.graph) if asked.graph is not None else (None, ())
+    script = read_script(asked.simulate) if asked.simulate is not None else None
+    wanted = _turn_choice(asked)
+    future = Future(
+        variables=key_values(tuple(asked.variables or ()), "variable"),
+        values=key_values(tuple(asked.values or ()), "value"),
+        changes=ResumeChanges(graph=source, found=found, simulation=script),
+        label=asked.label,
+    )
+
+    async def fork(setup: RunSetup) -> tuple[Run, Pipeline]:
+        return await replayed_run(setup, session, wanted, future)
+
+    return walk_shown(shown, at, fork, detach=asked.detach)
+
+
+def _turn_choice(asked: ReplayRequest) -> TurnChoice:
+    if asked.node:
+        return TurnChoice(node=asked.node, visit=asked.visit)
+    if asked.checkpoint == "last":
+        return TurnChoice(newest=True)
+    text = asked.checkpoint or asked.turn
+    if not text:
+        return TurnChoice()
+    number = text.removeprefix("#")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise ConfigError(
+            f"{one_line(text, 40)!r} is not a turn",
+            fix="use a depth, as `orchestra log SESSION` shows it, or #ID for a CXDB turn id",
+        )
+    if text.startswith("#"):
+        return TurnChoice(turn_id=int(number), checkpoint=bool(asked.checkpoint))
+    return TurnChoice(depth=int(number), checkpoint=bool(asked.checkpoint))
+
+
+def _walk_again(session: str, against: Path | None, shown: RunOptions) -> int:
+    """Walk a record again and say what differs; 0 where nothing does, else 1 (C2)."""
+    at = shown.access(str(against) if against is not None else "-")
+    another = None
+    if against is not None:
+        source, found = read(against)
+        another = Another(source=source, found=found)
+    report = at.read(
+        lambda store: rewalk(session, store=store, settings=at.settings, another=another),
+        session,
+    )
+    say_rewalk(report, str(against) if against is not None else "", as_json=shown.as_json)
+    return 0 if report.same else FAILED

@@ -24,10 +24,10 @@ import typer
 from orchestra.cli.checks import AGENTS, CHECKS, Check, Step
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson
-from orchestra.cli.terminal import duration_words, lay_out, one_line, room, say, say_json
+from orchestra.cli.terminal import lay_out, one_line, room, say, say_json
 from orchestra.errors import ConfigError
 from orchestra.graph.attributes import nearest
-from orchestra.graph.report import plural
+from orchestra.graph.report import duration_words, plural
 from orchestra.processes.sandbox import unavailable
 
 

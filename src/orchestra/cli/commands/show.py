@@ -13,7 +13,7 @@ from orchestra.app.finding import COMMIT, commits_of, origin_of, place_of
 from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import STORE
 from orchestra.cli.options import one_json
-from orchestra.cli.screen.lines import describe
+from orchestra.cli.screen.words import describe
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess, complete_session
 from orchestra.cli.terminal import (
     SCHEMA,
@@ -88,7 +88,7 @@ def log(
     json = one_json(options.as_json, json_stream)
     if why is None:
         return _show_log(options.access(), session, json)
-    from orchestra.cli.screen.ended import show_why
+    from orchestra.cli.screen.why import show_why
 
     return show_why(options.access(), session, why, json=json)
 

@@ -16,10 +16,10 @@ from orchestra.app.stopped import StoppedSession, read_stopped
 from orchestra.cli.options import Colour
 from orchestra.cli.screen.detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
 from orchestra.cli.stores import OutputOptions, StoreAccess, aim_commands, complete_session, exists
-from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say, say_json, time_since, use_colour
+from orchestra.cli.terminal import fit, one_line, pad, room, say, say_json, time_since, use_colour
 from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import StoreUnreachable
-from orchestra.graph.report import columns, dollars, paint
+from orchestra.graph.report import columns, dollars, duration_words, paint
 from orchestra.ports import Store
 from orchestra.run.views import ATTENTION, Phase, Summary
 

@@ -91,9 +91,10 @@ def mcp() -> int:
 
 
 def _say_table(rows: list[NodeTool]) -> None:
-    cells = [(row.node, one_line(row.name), "read" if row.read_only else "write", row.origin) for row in rows]
+    access = {True: "read", False: "write"}
+    cells = [(row.node, one_line(row.name), access[row.read_only], one_line(row.origin, 1000)) for row in rows]
     for line in table([("NODE", "TOOL", "ACCESS", "FROM"), *cells]):
-        say(one_line(line, 1000))
+        say(line)
     nodes = len({row.node for row in rows})
     say(f"{plural(len(rows), 'tool')} in {plural(nodes, 'node')}")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestra.cli.screen.lines import GREEN, GREY, RED
-from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say
-from orchestra.graph.report import paint, plural, wrap
+from orchestra.cli.terminal import GREEN, GREY, RED, fit, one_line, pad, room, say
+from orchestra.graph.report import duration_words, paint, plural, wrap
 from orchestra.run.events import (
     ParallelBranchCompleted,
     ParallelBranchEnded,

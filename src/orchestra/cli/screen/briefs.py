@@ -9,7 +9,7 @@ from typing import Any
 from orchestra.agents.models import CLI, DecidedValue, ResolvedModel
 from orchestra.app.briefs import Brief
 from orchestra.app.estimates import CostBounds
-from orchestra.cli.terminal import many_lines, one_line, say, say_json
+from orchestra.cli.terminal import many_lines, one_line, say, say_json, table
 from orchestra.errors import ConfigError
 from orchestra.graph.attributes import nearest
 from orchestra.graph.report import dollars
@@ -29,10 +29,8 @@ def say_models(brief: Brief, *, as_json: bool) -> None:
     lines += [
         (row.node, _model(row), _provider(row), str(row.backend.value), _deciding_rules(row, brief)) for row in rows
     ]
-    wide = [max(len(line[column]) for line in lines) for column in range(4)]
-    for line in lines:
-        cells = [one_line(cell).ljust(room) for cell, room in zip(line, wide, strict=False)]
-        say("  ".join((*cells, one_line(line[4], 1000))))
+    for line in table([[one_line(cell, 1000) for cell in cells] for cells in lines]):
+        say(line)
 
 
 def _model(row: ResolvedModel) -> str:
@@ -129,9 +127,8 @@ def say_bounds(bounds: CostBounds) -> None:
     for each in bounds.nodes:
         numbers = (_number(each.visits), _number(each.turns), _number(each.tokens), _dollars(each.cost))
         lines.append((one_line(each.node), one_line(each.model), *numbers))
-    wide = [max(len(line[column]) for line in lines) for column in range(6)]
-    for line in lines if bounds.nodes else ():
-        say("  ".join(cell.ljust(room) for cell, room in zip(line, wide, strict=True)).rstrip())
+    for line in table(lines) if bounds.nodes else ():
+        say(line)
     for why in explain_unbounded(bounds):
         say(why)
     say(in_words(bounds))

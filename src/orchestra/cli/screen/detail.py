@@ -15,17 +15,28 @@ from msgspec.structs import replace as replace_struct
 
 from orchestra.app.stopped import StoppedSession
 from orchestra.cli.screen.branches import branch_rows, say_branches
-from orchestra.cli.screen.code import code_lines
-from orchestra.cli.screen.ended import about_lines, higher_limit, raise_first
-from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW, answer_words
+from orchestra.cli.screen.ended import about_lines, code_lines, higher_limit, raise_first
+from orchestra.cli.screen.words import answer_words
 from orchestra.cli.stores import aim_commands
-from orchestra.cli.terminal import complain, duration_words, fit, one_line, pad, room, say, say_json
+from orchestra.cli.terminal import (
+    GREEN,
+    GREY,
+    RED,
+    YELLOW,
+    complain,
+    fit,
+    one_line,
+    pad,
+    room,
+    say,
+    say_json,
+)
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
 from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import event_of, fold_around
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
-from orchestra.graph.report import dollars, paint, plural, wrap
+from orchestra.graph.report import dollars, duration_words, paint, plural, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import (
     ChildStarted,

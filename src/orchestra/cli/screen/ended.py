@@ -1,32 +1,22 @@
-"""The closing lines of a command that shows a session, and why a node was reached (C2, C4)."""
+"""The closing lines of a command that shows a session: the result, where its code is, what is next (C2, C4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Container, Sequence
 from typing import Any
 
-from msgspec import to_builtins
-
-from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, STORE, WAITS
-from orchestra.cli.screen.code import code_lines
-from orchestra.cli.screen.lines import GREEN, RED, YELLOW
+from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, WAITS
 from orchestra.cli.screen.views import SessionOptions, tell_reader
+from orchestra.cli.screen.words import SHORT
 from orchestra.cli.stores import StoreAccess
-from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, room, say, say_json
-from orchestra.engine.gaps import Gap, legible
-from orchestra.engine.loading import event_of
-from orchestra.engine.sessions import find
-from orchestra.errors import SessionNotFound
-from orchestra.graph.attributes import nearest
-from orchestra.graph.report import dollars, paint, plural, wrap
-from orchestra.ports import Store, Turn
+from orchestra.cli.terminal import GREEN, RED, YELLOW, fit, many_lines, one_line, room, say_json
+from orchestra.graph.report import dollars, duration_words, paint, plural, wrap
 from orchestra.run.codec import preview_of
-from orchestra.run.events import Recorded, StageStarted
+from orchestra.run.events import CleanupCompleted
 from orchestra.run.questions import choices_in_words
-from orchestra.run.reasons import Reason, leading_to, reasons
-from orchestra.run.routing import RULES
-from orchestra.run.state import RunState
-from orchestra.run.views import counting, limit_setting, raised_limit
+from orchestra.run.state import RepoRecord, RunState
+from orchestra.run.views import limit_setting, raised_limit
 
 
 def say_ended(
@@ -196,125 +186,60 @@ def _source_of_failure(state: RunState) -> str:
     return max(failed, key=lambda node: state.nodes[node].ended_ms, default="")
 
 
-SCHEMA = "orchestra.why.v1"
-"""What the JSON names as its form."""
+def code_lines(state: RunState, aim: str, removed: Sequence[CleanupCompleted] = ()) -> list[str]:
+    """Where the code of a session is, and what can be done with it: the last lines of a run (W2).
+
+    Of branches that were ``removed`` since, only that is said, and where they are kept.
+    """
+    own = {name: known for name, known in state.workspace.items() if known.owner == state.session}
+    if not own:
+        return []
+    gone = {(one.repo, one.branch) for one in removed}
+    changed = {name: known for name, known in own.items() if known.commit != known.base}
+    there = {name: known for name, known in changed.items() if (name, known.branch) not in gone}
+    left = [
+        line for name, known in own.items() for line in _left_lines(known, state, {b for r, b in gone if r == name})
+    ]
+    lines = [_removed_line(one) for one in removed]
+    if not lines and not changed:
+        lines = ["  code: no changes on the session's branch" if left else "  code: no changes"]
+    for name, known in there.items():
+        base = known.base_branch or known.base[:SHORT]
+        lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
+        lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
+        if known.not_pushed:
+            lines.append(
+                f"  push failed: {known.not_pushed.rstrip('.')}; `orchestra pr{aim} {state.session}` pushes it"
+            )
+    return lines + left + (_ways(state, aim, changed=bool(there)) if (there or left) and state.result else [])
 
 
-def show_why(at: StoreAccess, session: str, node: str, *, json: str) -> int:
-    """Print every visit of a node and the decision after it."""
-
-    async def look(opened: Store) -> tuple[str, list[Recorded], int]:
-        row = await find(opened, session)
-        turns = await legible(opened, row.context_id)
-        read = [event_of(turn) for turn in turns if isinstance(turn, Turn)]
-        lost = sum(isinstance(turn, Gap) for turn in turns)
-        return row.session, counting([event for event in read if isinstance(event, Recorded)]), lost
-
-    name, events, lost = at.read(look, session)
-    found = reasons(events, node)
-    if not found:
-        raise _never(name, events, node)
-    if json:
-        _say_json(name, node, found, stream=json == "stream")
-    else:
-        for number, reason in enumerate(found):
-            if number:
-                say()
-            _say_reason(name, node, reason)
-    if lost:
-        complain(f"{plural(lost, 'turn')} cannot be read; their decisions are missing here")
-    return STORE if lost else 0
+def _ways(state: RunState, aim: str, *, changed: bool) -> list[str]:
+    """The commands for the code of an ended session. The work of a failed one is not offered for a merge."""
+    ways = {"merge": "merge"} if changed and state.result is not None and state.result.good else {}
+    ways |= {"pull request": "pr"} if changed else {}
+    ways["discard"] = "discard"
+    return [f"  {word}: orchestra {name}{aim} {state.session}" for word, name in ways.items()]
 
 
-def _never(session: str, events: list[Recorded], node: str) -> SessionNotFound:
-    """The node was not entered: the nodes where it was passed over, else one whose name is like it."""
-    shown = repr(one_line(node, 60))
-    passed = leading_to(events, node)
-    if passed:
-        fix = "; ".join(f"orchestra log {session} --why {one_line(source, 60)}" for source in passed[:3])
-        return SessionNotFound(f"{shown} was not entered in {session}", fix=f"see why: {fix}")
-    entered = {event.event.node: None for event in events if isinstance(event.event, StageStarted)}
-    near = nearest(node, [*entered])
-    listed = f"did you mean {near!r}?" if near else f"nodes entered: {one_line(', '.join(entered), 300)}"
-    return SessionNotFound(f"{shown} was not entered in {session}", fix=listed)
+def _removed_line(event: CleanupCompleted) -> str:
+    kept = f", kept as {event.trash}" if event.trash else ""
+    return f"  code: {event.repo} on {event.branch} ({event.commit[:SHORT]}), removed by {event.reason}{kept}"
 
 
-def _say_json(session: str, node: str, found: tuple[Reason, ...], *, stream: bool) -> None:
-    plain = [_plain(reason) for reason in found]
-    if not stream:
-        say_json({"schema": SCHEMA, "session": session, "node": node, "visits": plain})
-        return
-    for number, line in enumerate(plain):
-        say_json({"schema": SCHEMA, "session": session, "node": node, **line} if number == 0 else line)
-
-
-def _plain(reason: Reason) -> dict[str, Any]:
-    plain: dict[str, Any] = to_builtins(reason)
-    plain["rule_name"] = RULES.get(reason.rule) if reason.rule is not None else None
-    return plain
-
-
-def _say_reason(session: str, node: str, reason: Reason) -> None:
-    head = f"{one_line(node, 80)}  "
-    lines(head, f"{_visit(reason)}  ({session}:{reason.depth})", "    ")
-    if reason.preferred_label:
-        lines("  ", f"preferred label {one_line(reason.preferred_label, 200)!r}", "    ")
-    if reason.suggested_next_ids:
-        lines("  ", f"suggested {one_line(', '.join(reason.suggested_next_ids), 300)}", "    ")
-    if reason.chosen:
-        lines("  ", f"chose the edge {one_line(reason.chosen, 200)}", "    ")
-    lines("  ", _decision(reason), "    ")
-    for candidate in reason.candidates:
-        sign = "→" if candidate.get("edge") == reason.edge else "·"
-        lines(
-            f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {candidate_facts(candidate)}", "        "
-        )
-
-
-def lines(lead: str, text: str, indent: str) -> None:
-    """Print a text after its lead, wrapped to the terminal."""
-    say("\n".join(wrap(lead, text, room(), indent)))
-
-
-def _visit(reason: Reason) -> str:
-    if not reason.visit:
-        return "not entered"
-    parts = [f"visit {reason.visit}", reason.status or "not finished"]
-    if reason.word:
-        parts.append(f"outcome {one_line(reason.word, 80)!r}")
-    if reason.attempt > 1:
-        parts.append(f"attempt {reason.attempt}")
-    if reason.failure_reason:
-        parts.append(one_line(reason.failure_reason, 400))
-    return ", ".join(parts)
-
-
-def _decision(reason: Reason) -> str:
-    why = one_line(reason.why, 600)
-    if reason.gate:
-        return f"→ {reason.target}  goal gate: {why}"
-    if reason.target:
-        return f"→ {reason.target}  rule {reason.rule}: {why}"
-    rule = f"rule {reason.rule}, {RULES.get(reason.rule, 'unknown')}: " if reason.rule is not None else ""
-    return f"the run ended here  {rule}{why}" if why else "not decided yet"
-
-
-def candidate_facts(candidate: Mapping[str, Any]) -> str:
-    """Return what routing saw of an edge: condition and values, label, weight, times taken."""
-    parts = []
-    if "condition" in candidate:
-        values = candidate.get("values")
-        pairs = values.items() if isinstance(values, Mapping) else ()
-        saw = ", ".join(f"{key} was '{one_line(str(value), 200)}'" for key, value in pairs)
-        verdict = "true" if candidate.get("holds") else "false"
-        parts.append(f"{one_line(str(candidate['condition']), 300)}  {verdict}" + (f": {saw}" if saw else ""))
-    else:
-        parts.append("no condition")
-    if "label" in candidate:
-        parts.append(f"label '{one_line(str(candidate['label']), 100)}'")
-    if "weight" in candidate:
-        parts.append(f"weight {candidate['weight']}")
-    if "max_visits" in candidate:
-        taken, most = candidate.get("taken"), candidate["max_visits"]
-        parts.append(f"taken {taken} of {plural(most, 'time')}" + (", closed" if taken == most else ""))
-    return ", ".join(parts)
+def _left_lines(known: RepoRecord, state: RunState, gone: Container[str]) -> list[str]:
+    """The branches that are not merged, why, and where they are."""
+    results = state.context.get("parallel.results")
+    ends = {one.get("branch"): one.get("status") for one in results or () if isinstance(one, dict)}
+    lines = []
+    for branch in known.unmerged if known.left is None else known.left:
+        if branch in gone:
+            continue
+        if branch in known.unmerged:
+            why = "conflict; kept with its worktree"
+        elif branch in ends:
+            why = "failed; kept" if ends[branch] == "fail" else "not chosen; kept"
+        else:
+            why = "kept"
+        lines.append(f"  not merged: {branch} ({why})")
+    return lines

@@ -19,10 +19,9 @@ from rich.live import Live as Below
 from rich.text import Text
 
 from orchestra.cli.outlet import at_once, behind, count_lost, missing, shut, waiting
-from orchestra.cli.screen.lines import Ends, Place, headline, place_of
+from orchestra.cli.screen.lines import Place, RunLines, headline, place_of
 from orchestra.cli.terminal import (
     LineWriter,
-    duration_words,
     in_foreground,
     lay_out,
     mute,
@@ -30,6 +29,7 @@ from orchestra.cli.terminal import (
     width,
     writable,
 )
+from orchestra.graph.report import duration_words
 from orchestra.run import events
 from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput
 
@@ -94,7 +94,7 @@ class LiveView:
         )
         self._screen = self._fresh()
         self._lines = LineWriter(self._print)
-        self._ends = Ends(
+        self._run_lines = RunLines(
             write=self._lines.write, colour=colour, width=width(sys.stdout), times=False, verbose=verbose
         )
 
@@ -111,7 +111,7 @@ class LiveView:
 
     def tell(self, recorded: Recorded | events.LiveEvent) -> None:
         """Show an event."""
-        self._ends.width = self._console.width
+        self._run_lines.width = self._console.width
         event, place = recorded.event, place_of(recorded)
         running = self._running.get(place)
         if isinstance(event, ToolOutput) and running is not None:
@@ -123,7 +123,7 @@ class LiveView:
             running.waiting, running.since = event, _when(recorded)
         elif isinstance(event, _OVER):
             self._running.pop(place, None)
-        self._ends.tell(recorded)
+        self._run_lines.tell(recorded)
 
     def note(self, text: str) -> None:
         """Show a note below the running node."""
@@ -146,7 +146,7 @@ class LiveView:
     def close(self) -> None:
         """Take the view down; what has ended stays."""
         self._lines.release()
-        self._ends.settle_all()
+        self._run_lines.settle_all()
         self._running = {}
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
         self._screen.stop()
@@ -218,8 +218,8 @@ class LiveView:
         """The lines of one walk; what its command wrote last is shown below it if there is room."""
         gone = time.monotonic() - running.since
         frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
-        words = running.doing(gone) + ("" if place[1] else f"  ({self._ends.ended} done)")
-        name = one_line(self._ends.named(place, running.event.node), 60)
+        words = running.doing(gone) + ("" if place[1] else f"  ({self._run_lines.ended} done)")
+        name = one_line(self._run_lines.named(place, running.event.node), 60)
         lines = [line[:room] for line in lay_out(frame, name, words, room)][: None if alone else 1]
         if running.said and alone:
             lines.append(f"  | {one_line(running.said, room)}"[:room])

@@ -10,12 +10,13 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from orchestra.cli.screen.ended import took_ms
-from orchestra.cli.screen.lines import describe
-from orchestra.cli.terminal import duration_words, many_lines
+from orchestra.cli.screen.words import describe
+from orchestra.cli.terminal import many_lines
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
 from orchestra.graph.drawing import Box, Drawing, Line, draw
 from orchestra.graph.model import Edge, Graph
+from orchestra.graph.report import duration_words
 from orchestra.run.events import (
     AGENT_TOOLS,
     AgentCommitCreated,

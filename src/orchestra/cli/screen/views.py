@@ -12,7 +12,7 @@ import typer
 
 from orchestra.cli.options import Colour, JsonStream, NoInput, Plainly, Quiet, Verbose, one_json
 from orchestra.cli.outlet import lost_lines, missing
-from orchestra.cli.screen.lines import Ends, headline
+from orchestra.cli.screen.lines import RunLines, headline
 from orchestra.cli.stores import OutputOptions, silence
 from orchestra.cli.terminal import (
     SCHEMA,
@@ -117,7 +117,7 @@ class Plain:
         self._colour = colour
         self._quiet = quiet
         self._lines = LineWriter(tell_reader)
-        self._ends = Ends(
+        self._run_lines = RunLines(
             write=self._lines.write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose
         )
 
@@ -132,7 +132,7 @@ class Plain:
             complain(silence(told.event))
         elif not self._quiet:
             self._say_missing()
-            self._ends.tell(told)
+            self._run_lines.tell(told)
 
     def note(self, text: str) -> None:
         """A line on standard error."""
@@ -150,7 +150,7 @@ class Plain:
     def close(self) -> None:
         """The last node's line."""
         self._lines.release()
-        self._ends.settle_all()
+        self._run_lines.settle_all()
         self._say_missing()
 
     def abandon(self) -> None:
