@@ -14,7 +14,7 @@ from orchestra.run.codec import VALUE_LIMIT
 from orchestra.run.declare import BlobRef
 from orchestra.run.events import StageCompleted, StageFailed, WarningRaised
 from orchestra.run.outcome import Outcome, Status
-from orchestra.run.state import Context
+from orchestra.run.state import ENGINE_KEYS, Context
 from support import Session, opened, ran, resumed
 
 BIG = "needle " + "h" * (VALUE_LIMIT + 1)
@@ -227,3 +227,11 @@ async def test_the_context_that_a_handler_sees_is_read_only_and_complete() -> No
     assert seen["current_node"] == "a"
     assert (seen["graph.goal"], seen["v"], seen["run.vars.v"]) == ("g", "1", "1")
     assert seen["internal.visits.a"] == 1
+
+
+@pytest.mark.parametrize("key", sorted(ENGINE_KEYS))
+async def test_what_the_engine_writes_is_written_by_no_handler(key: str) -> None:
+    session = await ran("a start -> a -> exit", {"a": [ScriptedResult(updates={key: "mine"})]})
+    (warning,) = session.of(WarningRaised)
+    assert f"may not write '{key}'" in warning.message  # type: ignore[attr-defined]
+    assert session.state.context.get(key) != "mine"

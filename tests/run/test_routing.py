@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from orchestra.graph.model import Edge, Graph
-from orchestra.run.routing import Decision, End, Fail, Follow, Jump, edge_keys, route, survey
+from orchestra.run.routing import Decision, End, Fail, Follow, Jump, Rule, edge_keys, route, survey
 from orchestra.run.state import NodeEnd
 from support import graph_of
 
@@ -32,8 +32,8 @@ def went(decision: Decision) -> tuple[str, object, int]:
     match decision:
         case Follow(edge=edge, rule=rule):
             return "follow", edge.index, rule
-        case Jump(target=target, rule=rule):
-            return "jump", target, rule
+        case Jump(target=target):
+            return "jump", target, Rule.FAILURE
         case End():
             return "end", "", 6
         case Fail(rule=rule):
@@ -299,6 +299,13 @@ def test_a_failure_without_a_next_node_has_the_nodes_own_reason() -> None:
     decision = decide(graph, NodeEnd(node="n", status="fail", failure_reason="the tests are red"))
     assert isinstance(decision, Fail)
     assert "the tests are red" in decision.reason
+
+
+def test_a_failure_whose_edge_is_used_up_says_how_often_that_was_taken() -> None:
+    graph = graph_of('n m start -> n -> exit n -> m [condition="outcome=fail", max_visits=3]')
+    decision = decide(graph, NodeEnd(node="n", status="fail", failure_reason="red"), spent={"n->m": 3})
+    assert isinstance(decision, Fail)
+    assert decision.reason == "n->m was taken 3 of 3 times: red"
 
 
 def test_a_failing_diamond_takes_its_else_branch() -> None:

@@ -24,6 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from orchestra.errors import ConfigError, Span
 from orchestra.graph import paths
 from orchestra.graph.conditions import text_of
+from orchestra.run.state import END_KEYS
 
 LARGEST = 10_000_000
 """Characters that one operation of a template may make."""
@@ -302,9 +303,6 @@ EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+|\[[0-9]+\])*)\s*\}\
 _GO = frozenset({"end", "else"})
 """Words of Go's templates, which are no names."""
 
-EMPTY_AT_FIRST = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
-"""Keys that no node has written at the beginning of a run, and that are empty then."""
-
 
 def expressions(text: str, data: Data = ()) -> list[re.Match[str]]:
     """The expressions ``{{ dotted.name }}`` of a prompt, outside of what was put in for variables."""
@@ -334,4 +332,4 @@ def fill(text: str, context: Mapping[str, Any], data: Data = (), *, placeholders
 def look_up(name: str, context: Mapping[str, Any]) -> tuple[bool, Any]:
     """Whether the context has a value by that name, and the value: a key, or a part of one (L31)."""
     known, value = paths.look_up(name, context)
-    return (True, value) if known else (name.removeprefix("context.") in EMPTY_AT_FIRST, "")
+    return (True, value) if known else (name.removeprefix("context.") in END_KEYS, "")

@@ -39,10 +39,10 @@ from orchestra.handlers.parallel import parallel
 from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import CodergenBackend, Handler, Store
-from orchestra.run.judging import ENGINE_ROOTS, RESERVED_KEYS
+from orchestra.run.judging import ENGINE_ROOTS
 from orchestra.run.resuming import no_node_lost
 from orchestra.run.secrets import KnownSecrets, Redactor
-from orchestra.run.state import RunState
+from orchestra.run.state import ENGINE_KEYS, RunState
 
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -139,8 +139,8 @@ def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
     roots = frozenset(named) if isinstance(named, set | frozenset | tuple | list) else None
     if roots is None or not all(isinstance(root, str) and _ROOT.fullmatch(root) for root in roots):
         problem = "are not a set of names without dots"
-    elif roots & (ENGINE_ROOTS | RESERVED_KEYS):
-        problem = f"name {', '.join(sorted(roots & (ENGINE_ROOTS | RESERVED_KEYS)))}, which the engine reserves"
+    elif roots & (ENGINE_ROOTS | ENGINE_KEYS):
+        problem = f"name {', '.join(sorted(roots & (ENGINE_ROOTS | ENGINE_KEYS)))}, which the engine reserves"
     else:
         return roots
     raise ConfigError(

@@ -11,16 +11,13 @@ from orchestra.errors import ConfigError
 from orchestra.graph.conditions import text_of
 from orchestra.graph.shell import Expression, expressions
 from orchestra.ports import Scope
-from orchestra.run.state import Context
+from orchestra.run.state import END_KEYS, Context
 
 LONGEST = 128 * 1024 - 64
 """Bytes of one environment variable, its name included, that the system passes on to a program."""
 
 MOST = 512 * 1024
 """Bytes of all of them together, well below what systems allow."""
-
-EMPTY_AT_FIRST = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
-"""Keys that no node has written at the beginning of a run, and that are empty then."""
 
 
 def expressions_in(command: str) -> tuple[Expression, ...]:
@@ -45,7 +42,7 @@ async def look_up_values(found: Sequence[Expression], context: Context, scope: S
     values: dict[str, str] = {}
     for name in dict.fromkeys(expression.name for expression in found):
         known, value = await _value(name, context, scope)
-        if not known and name not in EMPTY_AT_FIRST:
+        if not known and name not in END_KEYS:
             raise ConfigError(f"{{{{ {name} }}}} has no value in the context", fix=_suggestion(name, context))
         text = text_of(value)
         if "\0" in text:

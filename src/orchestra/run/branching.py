@@ -23,10 +23,7 @@ from orchestra.run.events import (
     SteeringTaken,
 )
 from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Fan, NodeCounts, split_references
-from orchestra.run.state import NodeRecord, Result, RunState, spent_of
-
-ENGINE_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
-"""Keys that say where a walk stands: not part of what a branch hands on."""
+from orchestra.run.state import ENGINE_KEYS, NodeRecord, Result, RunState, spent_of
 
 
 def fan_started(state: RunState, meta: Meta, event: ParallelStarted) -> dict[str, Any]:

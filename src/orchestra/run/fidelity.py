@@ -26,7 +26,7 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.routing import edge_keys
-from orchestra.run.state import RunState
+from orchestra.run.state import ENGINE_KEYS, RunState
 
 FULL, TRUNCATE, COMPACT = "full", "truncate", "compact"
 BUDGET: Mapping[str, int] = {"summary:low": 600, "summary:medium": 1500, "summary:high": 3000}
@@ -86,14 +86,13 @@ def _finished_lines(state: RunState, start: str) -> list[str]:
 
 
 _HIDDEN = ("internal.", "graph.", "run.", "parallel.results")
-_ENGINE = frozenset({"outcome", "preferred_label", "current_node", "last_stage", "last_response"})
 
 
 def _values(context: Mapping[str, Any]) -> list[str]:
     shown = [
         f"- {key}: {_short(value)}"
         for key, value in sorted(context.items())
-        if key not in _ENGINE and not key.startswith(_HIDDEN)
+        if key not in ENGINE_KEYS and not key.startswith(_HIDDEN)
     ]
     return ["Values:", *shown] if shown else []
 

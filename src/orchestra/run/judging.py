@@ -18,9 +18,8 @@ from orchestra.graph.visits import has_own_bound
 from orchestra.run.events import StageCompleted, StageFailed, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome, legal_words
 from orchestra.run.secrets import Redactor, clean, plain_json
-from orchestra.run.state import NodeRecord, RunningNode
+from orchestra.run.state import ENGINE_KEYS, NodeRecord, RunningNode
 
-RESERVED_KEYS = frozenset({"outcome", "preferred_label", "current_node", "last_stage"})
 ENGINE_ROOTS = frozenset({"graph", "run", "internal", "responses"})
 """Roots of keys that no handler writes either."""
 
@@ -35,7 +34,7 @@ def root_of(key: str) -> str:
 
 def is_reserved(key: str) -> bool:
     """Whether only the engine and handlers write this key (engine.md#the-context)."""
-    return key in RESERVED_KEYS or root_of(key) in RESERVED_ROOTS
+    return key in ENGINE_KEYS or root_of(key) in RESERVED_ROOTS
 
 
 KEY_SHOWN = 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -16,20 +17,31 @@ from orchestra.run.state import NodeEnd
 SHOWN_VALUE = 120
 """Characters of a value that a routing record shows."""
 
-NO_CONDITION = 5
-"""The rule that takes an edge without a condition: nobody chose, but weight, then name."""
 
-RULES: dict[int, str] = {
-    0: "chosen by the node",
-    1: "condition is true",
-    2: "preferred label",
-    3: "suggested next node",
-    4: "failure",
-    NO_CONDITION: "no condition",
-    6: "no edge",
-    7: "branches meet",
+class Rule(IntEnum):
+    """What decides where a run goes; its number is recorded."""
+
+    CHOICE = 0
+    CONDITION = 1
+    LABEL = 2
+    SUGGESTION = 3
+    FAILURE = 4
+    NO_CONDITION = 5
+    NO_EDGE = 6
+    MEETING = 7
+
+
+RULES: Mapping[int, str] = {
+    Rule.CHOICE: "chosen by the node",
+    Rule.CONDITION: "condition is true",
+    Rule.LABEL: "preferred label",
+    Rule.SUGGESTION: "suggested next node",
+    Rule.FAILURE: "failure",
+    Rule.NO_CONDITION: "no condition",
+    Rule.NO_EDGE: "no edge",
+    Rule.MEETING: "branches meet",
 }
-"""The rules by number, in words."""
+"""The rules in words, by number."""
 
 
 class Follow(Struct, frozen=True, kw_only=True):
@@ -37,15 +49,14 @@ class Follow(Struct, frozen=True, kw_only=True):
 
     edge: Edge
     key: str
-    rule: int
+    rule: Rule
     reason: str
 
 
 class Jump(Struct, frozen=True, kw_only=True):
-    """Go to a retry target without an edge (rule 4)."""
+    """Go to a retry target without an edge, by rule ``FAILURE``."""
 
     target: str
-    rule: int
     reason: str
 
 
@@ -56,7 +67,7 @@ class End(Struct, frozen=True, kw_only=True):
 class Fail(Struct, frozen=True, kw_only=True):
     """The run fails here."""
 
-    rule: int
+    rule: Rule
     reason: str
 
 
@@ -154,18 +165,21 @@ def route(graph: Graph, ended: NodeEnd, candidates: Sequence[Candidate]) -> Deci
     if chosen is not None:
         return chosen
     if ended.status == "fail" and not ended.passing:
-        return _failure(graph, ended, plain)
+        return _failure(graph, ended, candidates, plain)
     if plain:
         best = _best(plain)
-        return Follow(
-            edge=best.edge,
-            key=best.key,
-            rule=NO_CONDITION,
-            reason=f"the edge without a condition{_over(best, plain)}",
-        )
-    if not candidates:
-        return Fail(rule=6, reason=ended.failure_reason or f"{ended.node} failed")
-    return Fail(rule=6, reason=_nothing_applies(ended, candidates))
+        return _follow(best, Rule.NO_CONDITION, f"the edge without a condition{_over(best, plain)}")
+    reason = _nothing_applies(ended, candidates) if candidates else failure_of(ended)
+    return Fail(rule=Rule.NO_EDGE, reason=reason)
+
+
+def failure_of(ended: NodeEnd) -> str:
+    """Why a node failed, in any case in words."""
+    return ended.failure_reason or f"{ended.node} failed"
+
+
+def _follow(candidate: Candidate, rule: Rule, reason: str) -> Follow:
+    return Follow(edge=candidate.edge, key=candidate.key, rule=rule, reason=reason)
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:
@@ -187,13 +201,13 @@ def _by_choice(ended: NodeEnd, candidates: Sequence[Candidate]) -> Follow | Fail
         if candidate.key != ended.edge:
             continue
         if not candidate.open:
-            return Fail(rule=0, reason=f"{chosen}, which reached its max_visits")
+            return Fail(rule=Rule.CHOICE, reason=f"{chosen}, which reached its max_visits")
         if not candidate.holds:
-            return Fail(rule=0, reason=f"{chosen}, whose condition is false")
+            return Fail(rule=Rule.CHOICE, reason=f"{chosen}, whose condition is false")
         label = candidate.edge.label
         reason = f"{label!r} was chosen" if label else f"{ended.node} chose it"
-        return Follow(edge=candidate.edge, key=candidate.key, rule=0, reason=reason)
-    return Fail(rule=0, reason=f"{chosen}, which does not exist")
+        return _follow(candidate, Rule.CHOICE, reason)
+    return Fail(rule=Rule.CHOICE, reason=f"{chosen}, which does not exist")
 
 
 def _conditional(usable: Sequence[Candidate]) -> Follow | None:
@@ -201,9 +215,7 @@ def _conditional(usable: Sequence[Candidate]) -> Follow | None:
     if not held:
         return None
     best = _best(held)
-    return Follow(
-        edge=best.edge, key=best.key, rule=1, reason=f"{best.edge.condition.text} is true{_over(best, held)}"
-    )
+    return _follow(best, Rule.CONDITION, f"{best.edge.condition.text} is true{_over(best, held)}")
 
 
 def _by_label(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
@@ -212,9 +224,7 @@ def _by_label(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
         return None
     for candidate in plain:
         if normalize_label(candidate.edge.label) == wanted:
-            return Follow(
-                edge=candidate.edge, key=candidate.key, rule=2, reason=f"preferred label '{ended.preferred_label}'"
-            )
+            return _follow(candidate, Rule.LABEL, f"preferred label '{ended.preferred_label}'")
     return None
 
 
@@ -222,21 +232,24 @@ def _by_suggestion(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
     for wanted in ended.suggested_next_ids:
         for candidate in plain:
             if candidate.edge.target == wanted:
-                return Follow(edge=candidate.edge, key=candidate.key, rule=3, reason=f"the node suggested {wanted}")
+                return _follow(candidate, Rule.SUGGESTION, f"the node suggested {wanted}")
     return None
 
 
-def _failure(graph: Graph, ended: NodeEnd, plain: Sequence[Candidate]) -> Decision:
+def _failure(
+    graph: Graph, ended: NodeEnd, candidates: Sequence[Candidate], plain: Sequence[Candidate]
+) -> Follow | Jump | Fail:
     node = graph.nodes[ended.node]
     for key in ("retry_target", "fallback_retry_target"):
         target = node.text(key)
         if target in graph.nodes:
-            return Jump(target=target, rule=4, reason=f"{ended.node} failed; its {key} is {target}")
+            return Jump(target=target, reason=f"{ended.node} failed; its {key} is {target}")
     judges = [c for c in plain if graph.type_of(c.edge.target) == "conditional"]
     if judges:
         best = _best(judges)
-        return Follow(edge=best.edge, key=best.key, rule=4, reason=f"{best.edge.target} handles the failure")
-    return Fail(rule=4, reason=ended.failure_reason or f"{ended.node} failed")
+        return _follow(best, Rule.FAILURE, f"{best.edge.target} handles the failure")
+    closed = [f"{c.key} was taken {c.taken} of {c.bound} times" for c in candidates if c.edge.condition and c.holds]
+    return Fail(rule=Rule.FAILURE, reason=": ".join([*closed, failure_of(ended)]))
 
 
 def _nothing_applies(ended: NodeEnd, candidates: Sequence[Candidate]) -> str:

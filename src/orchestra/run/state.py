@@ -334,6 +334,13 @@ class RunState(Struct, frozen=True, kw_only=True):
 NEW = RunState()
 
 
+END_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
+"""What the engine writes into the context when a node ends; empty before the first one."""
+
+ENGINE_KEYS = END_KEYS | {"current_node"}
+"""The keys that only the engine writes, beside those of its own roots."""
+
+
 class Context(Mapping[str, ContextValue]):
     """The context as a handler and a condition see it: read only, always current for one state.
 

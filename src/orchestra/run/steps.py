@@ -15,11 +15,8 @@ from orchestra.graph.visits import RETURNS, comes_back
 from orchestra.run.events import WarningRaised
 from orchestra.run.gates import bypassed_gates, describe_gate, gate_target, unmet_gate
 from orchestra.run.judging import attempts_of
-from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, route, survey
+from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, Rule, failure_of, route, survey
 from orchestra.run.state import NodeEnd, NodeRecord, RunState
-
-MEETING = 7
-"""The routing rule by which a run continues where branches meet (E30)."""
 
 MOST_RESTARTS = 50
 """How often a chain of sessions may restart where the graph sets no ``default_max_visits`` (E14)."""
@@ -177,7 +174,7 @@ def _route(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Cand
     decision = route(graph, ended, candidates)
     match decision:
         case Follow(edge=edge, rule=rule) if _fails_for_ever(graph, state, ended, edge):
-            return _worn_out(ended, rule, candidates)
+            return _out_of_returns(ended, rule, candidates)
         case Follow(edge=edge, key=key, rule=rule, reason=reason):
             advance = Advance(
                 source=ended.node,
@@ -215,7 +212,7 @@ def _fails_for_ever(graph: Graph, state: RunState, ended: NodeEnd, edge: Edge) -
     return record is not None and record.failing >= _returns(ended) and comes_back(graph, edge)
 
 
-def _worn_out(ended: NodeEnd, rule: int, candidates: tuple[Candidate, ...]) -> Finish:
+def _out_of_returns(ended: NodeEnd, rule: int, candidates: tuple[Candidate, ...]) -> Finish:
     times = plural(_returns(ended), "time")
     why = f"{ended.node} failed {times} in a row; set max_visits on it for another bound, 0 for none"
     return Finish(node=ended.node, error=f"{why}: {ended.failure_reason}", rule=rule, candidates=candidates)
@@ -242,10 +239,10 @@ def _jump(
     if state.jumps.get(ended.node, 0) >= bound:
         why = f"{ended.node} failed after it sent the run back to {jump.target} {plural(bound, 'time')}"
         return Finish(
-            node=ended.node, error=f"{why}: {ended.failure_reason}", rule=jump.rule, candidates=candidates
+            node=ended.node, error=f"{why}: {ended.failure_reason}", rule=Rule.FAILURE, candidates=candidates
         )
     return Advance(
-        source=ended.node, target=target, edge="", rule=jump.rule, reason=jump.reason, candidates=candidates
+        source=ended.node, target=target, edge="", rule=Rule.FAILURE, reason=jump.reason, candidates=candidates
     )
 
 
@@ -258,13 +255,13 @@ def _join(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
     decided = fan is not None and (fan.status != "" or ended.status != "fail")
     if fan is not None and fan.fan_in and decided:
         why = f"the branches of {ended.node} meet at {fan.fan_in}"
-        return Advance(source=ended.node, target=fan.fan_in, edge="", rule=MEETING, reason=why)
+        return Advance(source=ended.node, target=fan.fan_in, edge="", rule=Rule.MEETING, reason=why)
     if ended.status == "fail":
-        return Finish(node=ended.node, error=ended.failure_reason or f"{ended.node} failed", rule=4)
+        return Finish(node=ended.node, error=failure_of(ended), rule=Rule.FAILURE)
     if fan is not None and fan.ends == (graph.exit,):
         why = f"every branch of {ended.node} ended at the exit"
-        return Advance(source=ended.node, target=graph.exit, edge="", rule=MEETING, reason=why)
-    return Finish(node=ended.node, error=f"the branches of {ended.node} do not meet", rule=MEETING)
+        return Advance(source=ended.node, target=graph.exit, edge="", rule=Rule.MEETING, reason=why)
+    return Finish(node=ended.node, error=f"the branches of {ended.node} do not meet", rule=Rule.MEETING)
 
 
 def _within(graph: Graph, state: RunState, step: Step) -> Step:
@@ -305,4 +302,4 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     bound = _max_visits(graph, named) or (_returns(record) if record is not None else RETURNS)
     if state.gates.get(gate, 0) >= bound:
         return Finish(node=at, error=f"{why}, after it sent the run back to {target} {plural(bound, 'time')}")
-    return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)
+    return Advance(source=at, target=target, edge="", rule=Rule.FAILURE, reason=why, gate=gate)
