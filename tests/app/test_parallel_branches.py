@@ -15,7 +15,8 @@ import pytest
 from faults import CountingFiles, RefusedFiles
 from orchestra.agents.simulation import ScriptedResult, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
-from orchestra.app.rewalking import Another, rewalk
+from orchestra.app.plans import ResumeChanges
+from orchestra.app.rewalking import rewalk
 from orchestra.app.runs import Future, RunSetup, replay, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.model import Config, LimitSettings, RunLimit
@@ -52,6 +53,7 @@ from orchestra.run.events import (
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.questions import Answer, Question, QuestionType
 from orchestra.run.state import Context
+from support import agents_on
 
 SETTINGS = Settings(store=None)
 ENDS = "start [shape=Mdiamond] exit [shape=Msquare]"
@@ -658,8 +660,8 @@ async def test_fan_outs_nest_five_deep_and_no_deeper() -> None:
 )
 async def test_a_fan_in_with_a_prompt_asks_for_the_best(answers: list[str], best: str, warned: bool) -> None:
     store = MemoryStore()
-    backend = Simulation({"meet": tuple(ScriptedResult(text=text) for text in answers)})
-    run = await ran(fan(meet='prompt="Which is best?"'), store=store, **{"parallel.fan_in": FanIn(backend)})
+    agents = agents_on(Simulation({"meet": tuple(ScriptedResult(text=text) for text in answers)}))
+    run = await ran(fan(meet='prompt="Which is best?"'), store=store, **{"parallel.fan_in": FanIn(agents)})
     assert run.state.context["parallel.fan_in.best_id"] == best
     found = [e for e in await events(store, run.context_id) if isinstance(e, WarningRaised)]
     assert bool(found) is warned
@@ -750,8 +752,8 @@ async def test_a_recorded_walk_goes_through_branches_and_says_in_which_one_it_pa
     assert same.same
     assert same.nodes == len(["start", "outer", "a", "inner", "x", "y", "z", "m1", "after", "m2", "exit"])
     text = f"digraph fan {{ {ENDS} w {NEST.replace('y -> z -> m1', 'y -> w -> z -> m1')} }}"
-    other = Another(source=Source("other.dot", text))
-    report = await rewalk(again.session, store=store, settings=SETTINGS, another=other)
+    other = ResumeChanges(graph=Source("other.dot", text))
+    report = await rewalk(again.session, store=store, settings=SETTINGS, changes=other)
     assert report.parting is not None
     assert (report.parting.branch, report.parting.node) == ("outer/inner/inner/y", "y")
 

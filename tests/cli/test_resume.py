@@ -190,6 +190,22 @@ def test_a_changed_file_is_reported_and_not_taken(tmp_path: Path) -> None:
     assert all(event.get("of", 1) == 1 for event in events(tmp_path))
 
 
+def test_a_changed_file_of_a_child_is_reported_and_the_parents_taken_with_it(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph p { start [shape=Mdiamond] exit [shape=Msquare] start -> sub -> exit "
+        'sub [type=pipeline, stack.child_dotfile="kid.dot"] }'
+    )
+    kid = 'digraph k { start [shape=Mdiamond] exit [shape=Msquare] w [shape=parallelogram, tool_command="COMMAND"] '
+    kid += "start -> w -> exit }"
+    (tmp_path / "kid.dot").write_text(kid.replace("COMMAND", "false"))
+    assert call(tmp_path, "run", "p.dot").returncode == 1
+    (tmp_path / "kid.dot").write_text(kid.replace("COMMAND", "true"))
+    told = call(tmp_path, "resume", "last", COLUMNS="400").stderr
+    assert "kid.dot has changed" in told
+    (command,) = re.findall("orchestra (resume .*)", told)
+    assert call(tmp_path, *shlex.split(command)).returncode == 0
+
+
 def test_the_command_that_takes_a_changed_file_can_be_pasted(tmp_path: Path) -> None:
     name = "my line.dot"
     assert call(tmp_path, "run", line(tmp_path, name=name), "--simulate", script(tmp_path, "{b: [{status: fail}]}"))

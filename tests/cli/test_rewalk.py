@@ -214,3 +214,11 @@ def test_a_pipeline_that_is_not_valid_is_reported_with_its_place(tmp_path: Path)
     done = call(tmp_path, "replay", "last", "--against", edited(tmp_path, "start -> a -> b", "start -> a --> b"))
     assert done.returncode == 3
     assert "q.dot:8:16" in done.stdout + done.stderr
+
+
+def test_what_a_task_file_adds_to_a_prompt_is_not_a_difference(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "fix.yaml").write_text("task: {name: fix, template: 'Fix it for {{ goal }}.'}\n")
+    (tmp_path / "orchestra.yaml").write_text("agents: {fixer: {task: fix}}\ncxdb: {path: store}\n")
+    ran(tmp_path, text=PIPELINE.replace('a [prompt="make it $colour"', "a [agent=fixer"))
+    assert walked(tmp_path, "--recorded", code=0)["texts"] == 2

@@ -86,8 +86,11 @@ class Brief:
         """The node's model, with what decided it (A10)."""
         return resolve(node, self.graph, self.settings.config, self.name)
 
-    def compose(self, node: Node, context: Mapping[str, Any]) -> ComposedPrompt:
-        """The node's prompt; a value that is known only in a run prints as its name. Raises ``ConfigError``."""
+    def compose(self, node: Node, context: Mapping[str, Any], *, placeholders: bool = True) -> ComposedPrompt:
+        """The node's prompt; with ``placeholders`` a value that only a run knows prints as its name.
+
+        Raises ``ConfigError``.
+        """
         config = self.settings.config
         with_docs = self.resolve(node).backend.value == "langgraph" and agent_of(node, config).project_docs
         return compose(
@@ -96,7 +99,7 @@ class Brief:
             context,
             layers_of(node, config, self.places) if layer_names(node, config) else (),
             docs=self.doc_folders() if with_docs else (),
-            placeholders=True,
+            placeholders=placeholders,
         )
 
     def setting_span(self, node: Node, key: str, *more: int) -> Span | None:

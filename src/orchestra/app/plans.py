@@ -303,16 +303,17 @@ class ResumeChanges(Struct, frozen=True, kw_only=True):
 AS_RECORDED = ResumeChanges()
 
 
-def changed_file(state: RunState) -> str:
-    """Return the file that a session was started from if its text has changed since; else an empty text."""
-    path = Path(state.file)
-    try:
-        if not path.is_absolute() or not path.is_file():
-            return ""
-        source, _found = decode(state.file, path.read_bytes())
-    except OSError:
-        return ""
-    return state.file if text_hash(source.text) != state.graph_hash else ""
+def changed_file(pipeline: Pipeline) -> str:
+    """Return the first file of a recorded pipeline or child whose text has changed since; else an empty text."""
+    for each in pipeline.whole():
+        path = Path(each.source.name)
+        try:
+            there = path.is_absolute() and path.is_file()
+            if there and decode(each.source.name, path.read_bytes())[0].text != each.source.text:
+                return each.source.name
+        except OSError:
+            continue
+    return ""
 
 
 async def recorded_plan(

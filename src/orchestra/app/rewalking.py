@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orchestra.agents.prompts import prompt_of, with_goal
-from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.plans import AS_RECORDED, pipeline_of
-from orchestra.config.environment import known_secrets
+from orchestra.app.briefs import Brief
+from orchestra.app.plans import AS_RECORDED, ResumeChanges, pipeline_of
+from orchestra.app.runs import secrets_of
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Chain, chains
-from orchestra.engine.loading import recorded_in
+from orchestra.engine.loading import recorded_in, resolve
 from orchestra.engine.sessions import Row, find, has_begun, row_of
-from orchestra.errors import ConfigError, Diagnostic, Source, UnknownEvent
-from orchestra.graph.model import Graph
-from orchestra.graph.paths import keys_of
+from orchestra.errors import ConfigError, UnknownEvent
 from orchestra.graph.shell import expressions
 from orchestra.graph.substitution import substitute
 from orchestra.ports import Store
-from orchestra.run.codec import blob_value
-from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     EdgeSelected,
     Event,
@@ -39,7 +33,7 @@ from orchestra.run.fold import current, evolve
 from orchestra.run.prompts import own_prompt, prompt_as_asked
 from orchestra.run.rewalk import Divergence, parting
 from orchestra.run.secrets import KnownSecrets, Redactor
-from orchestra.run.state import NEW, Context, RunState
+from orchestra.run.state import NEW, Context, RunState, routing_context
 
 
 class ChangedText(Struct, frozen=True, kw_only=True):
@@ -74,21 +68,17 @@ class RewalkReport(Struct, frozen=True, kw_only=True):
         return self.parting is None and not self.others
 
 
-class Another(Struct, frozen=True, kw_only=True):
-    """The pipeline to walk with instead of the recorded one, as it was read."""
+async def rewalk(
+    session: str, *, store: Store, settings: Settings, changes: ResumeChanges = AS_RECORDED
+) -> RewalkReport:
+    """Walk a session's record, and those of its restarts, with its own pipeline or with another.
 
-    source: Source
-    found: tuple[Diagnostic, ...] = ()
-
-
-async def rewalk(session: str, *, store: Store, settings: Settings, another: Another | None = None) -> RewalkReport:
-    """Walk a session's record, and those of its restarts, with its own text or
-    with another. Nothing is run and nothing is written. It stops where the walks part.
+    Nothing is run and nothing is written. It stops where the walks part.
 
     Raises ``SessionNotFound``, ``InvalidPipeline``, ``UnknownEvent`` and ``StoreError``.
     """
     row: Row | None = await find(store, session)
-    walk = _Rewalk(store=store, settings=settings, another=another)
+    walk = _Rewalk(store, settings, changes)
     sessions = 0
     while row is not None and walk.parting is None:
         sessions, name = sessions + 1, row.session
@@ -120,12 +110,12 @@ def _events_of(walk: Chain, session: str) -> Iterator[Recorded]:
 class _Rewalk:
     """The state of a walk over one session after the other."""
 
-    def __init__(self, *, store: Store, settings: Settings, another: Another | None) -> None:
+    def __init__(self, store: Store, settings: Settings, changes: ResumeChanges) -> None:
         self._store = store
         self._settings = settings
-        self._another = another
+        self._changes = changes
         self._redactor = Redactor(settings.secrets)
-        self._graph: Graph | None = None
+        self._briefs: tuple[Brief, Brief] | None = None
         self._of: tuple[object, ...] = ()
         self.state: RunState = NEW
         self.nodes = self.edges = self.texts = 0
@@ -159,14 +149,14 @@ class _Rewalk:
         event, state = recorded.event, self.state
         if not state.dot or not current(recorded.meta, state):
             return
-        graph = await self._pipeline(state)
+        before, now = await self._in_force(state)
         self.parting = parting(
-            graph,
+            now.graph,
             state,
-            await self._context(graph, state),
+            await routing_context(now.graph, state, self._resolve),
             event,
             recorded.depth,
-            strict=self._another is None,
+            strict=self._changes.graph is None,
             redactor=self._redactor,
         )
         if self.parting is not None:
@@ -174,74 +164,58 @@ class _Rewalk:
         else:
             self.nodes += isinstance(event, StageStarted) and event.attempt == 1
             self.edges += isinstance(event, EdgeSelected)
-            await self._text(graph, event, recorded.depth)
+            await self._text(before, now, event, recorded.depth)
 
-    async def _pipeline(self, state: RunState) -> Graph:
-        """Return the graph in force, compiled again if the text or the variables have changed."""
+    async def _in_force(self, state: RunState) -> tuple[Brief, Brief]:
+        """Return the recorded pipeline and the one to walk, compiled again if text or variables have changed."""
         of = (state.dot, state.variables, state.dotfiles)
-        if self._graph is None or any(one is not other for one, other in zip(of, self._of, strict=True)):
-            wanted = self._settings.config.secrets
-            recorded = known_secrets(os.environ, state.secrets, wanted.allow, wanted.ignore)
-            secrets = KnownSecrets({**recorded, **self._settings.secrets}, wanted.ignore)
+        if self._briefs is None or any(one is not other for one, other in zip(of, self._of, strict=True)):
+            secrets = secrets_of(state, self._settings, needed=False)
             self._redactor = Redactor(secrets)
-            if self._another is None:
-                pipeline = await pipeline_of(state, self._store, secrets, AS_RECORDED)
-            else:
-                variables = {name: str(await self._resolve(value)) for name, value in state.variables.items()}
-                pipeline = compile_pipeline(
-                    self._another.source, self._another.found, variables=variables, secrets=secrets
-                )
-            self._graph, self._of = pipeline.checked_graph(), of
-        return self._graph
+            before = await self._brief(state, secrets, AS_RECORDED)
+            changed = self._changes.graph is not None
+            now = await self._brief(state, secrets, self._changes) if changed else before
+            self._briefs, self._of = (before, now), of
+        return self._briefs
 
-    async def _context(self, graph: Graph, state: RunState) -> Mapping[str, object]:
-        """The context, in which what the outgoing conditions read is resolved."""
-        context = Context(graph, state)
-        if state.ended is None or state.ended.node not in graph.nodes:
-            return context
-        names = {name for edge in graph.outgoing(state.ended.node) for name in edge.condition.keys}
-        keys = {key for name in names for key in keys_of(name)}
-        wanted = {key: value for key in keys if isinstance(value := context.get(key), BlobRef)}
-        return context.with_resolved({key: await self._resolve(value) for key, value in wanted.items()})
+    async def _brief(self, state: RunState, secrets: KnownSecrets, changes: ResumeChanges) -> Brief:
+        pipeline = await pipeline_of(state, self._store, secrets, changes)
+        return Brief(graph=pipeline.checked_graph(), settings=self._settings, file=pipeline.source.name)
 
-    async def _text(self, graph: Graph, event: Event, depth: int) -> None:
+    async def _text(self, before: Brief, now: Brief, event: Event, depth: int) -> None:
         """Hold the prompt or the command that an event records against the one that the node has."""
         match event:
             case StageCompleted() | StageFailed() | StageRetrying() if event.handler == "codergen" and event.prompt:
                 recorded, visit = await self._resolve(event.prompt), event.visit
-                now = prompt_as_asked(self._redactor.text(await self._own_prompt(graph, event.node)), recorded)
-            case ToolStarted():
-                command = graph.nodes[event.node].text("tool_command")
+                own = await self._own_prompt(before, event.node) if now is not before else ""
+                wanted = prompt_as_asked(await self._own_prompt(now, event.node), recorded, own)
+            case ToolStarted() if now.graph.type_of(event.node) == "tool":
+                command = now.graph.nodes[event.node].text("tool_command")
                 found = expressions(command)
                 if any(expression.raw for expression in found):
                     return  # its text holds values, and those are outcomes
-                recorded, now = (
-                    await self._resolve(event.command),
-                    self._redactor.text(substitute(command, found, {})),
-                )
-                visit = self.state.nodes[event.node].visits
+                recorded, visit = await self._resolve(event.command), self.state.nodes[event.node].visits
+                wanted = self._redactor.text(substitute(command, found, {}))
             case _:
                 return
         self.texts += 1
-        if recorded != now:
+        if recorded != wanted:
             text = ChangedText(
-                depth=depth, node=event.node, visit=visit, recorded=recorded, now=now, branch=self._branch
+                depth=depth, node=event.node, visit=visit, recorded=recorded, now=wanted, branch=self._branch
             )
             self.others.append(text)
 
-    async def _own_prompt(self, graph: Graph, node_id: str) -> str:
-        """A node's prompt with the values that its context had."""
-        node = graph.nodes[node_id]
-        if "{{" not in own_prompt(node):
-            return own_prompt(node)
-        context = Context(graph, self.state)
+    async def _own_prompt(self, brief: Brief, node_id: str) -> str:
+        """A node's task and prompt with the values that its context had; the text itself where one is missing."""
+        if node_id not in brief.graph.nodes:
+            return ""
+        node, context = brief.graph.nodes[node_id], Context(brief.graph, self.state)
         values = {key: await self._resolve(context[key]) for key in context}
         try:
-            return prompt_of(node, with_goal(values, graph))
-        except ConfigError:  # it names a value that the recorded run did not have
-            return own_prompt(node)
+            composed = brief.compose(node, values, placeholders=False).user
+        except ConfigError:
+            composed = own_prompt(node)
+        return self._redactor.text(composed)
 
     async def _resolve(self, value: Any) -> Any:
-        if not isinstance(value, BlobRef):
-            return value
-        return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))
+        return await resolve(self._store, value)

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from orchestra.app.pipelines import compile_pipeline
 from orchestra.engine.following import Follower
+from orchestra.engine.loading import resolve
 from orchestra.engine.sessions import Row, find
 from orchestra.errors import ConfigError, Source
 from orchestra.graph.model import Graph
 from orchestra.ports import Store
-from orchestra.run.codec import blob_value
 from orchestra.run.declare import BlobRef, Text
 from orchestra.run.rundir import ARTIFACT_BYTES, checkpoint, folders, manifest
 from orchestra.run.state import Context, RunState
@@ -91,8 +91,8 @@ class _FolderWriter:
         _json(self._folder / "manifest.json", manifest(events, state))
 
     async def _graph(self, state: RunState) -> Graph:
-        source = Source(state.file, await self._resolve(state.dot))
-        variables = {name: str(await self._resolve(value)) for name, value in state.variables.items()}
+        source = Source(state.file, await resolve(self._store, state.dot))
+        variables = {name: str(await resolve(self._store, value)) for name, value in state.variables.items()}
         graph = compile_pipeline(source, variables=variables, secrets={}).graph
         if graph is None:
             raise ConfigError(f"the recorded pipeline of {state.session} cannot be read")
@@ -100,7 +100,7 @@ class _FolderWriter:
 
     async def _text(self, file: Path, text: Text) -> None:
         if text:
-            _write(file, await self._resolve(text))
+            _write(file, await resolve(self._store, text))
 
     async def _plain(self, values: Any) -> dict[str, Any]:
         """Return context values for a file; one over the limit by the path of its artifact."""
@@ -110,11 +110,11 @@ class _FolderWriter:
         if not isinstance(value, BlobRef):
             return value
         if value.size <= ARTIFACT_BYTES:
-            return await self._resolve(value)
+            return await resolve(self._store, value)
         if value.hash not in self._artifacts:
             place = self._artifact(key)
             (self._folder / place).parent.mkdir(exist_ok=True)
-            _json(self._folder / place, await self._resolve(value))
+            _json(self._folder / place, await resolve(self._store, value))
             self._artifacts[value.hash] = place
         return {"artifact": self._artifacts[value.hash], "size_bytes": value.size}
 
@@ -126,11 +126,6 @@ class _FolderWriter:
             name = f"{name[:LONGEST_NAME]}-{number}"
         place = f"artifacts/{name}.json"
         return place if place not in self._artifacts.values() else f"artifacts/{name}-{number}.json"
-
-    async def _resolve(self, value: Any) -> Any:
-        if not isinstance(value, BlobRef):
-            return value
-        return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))
 
 
 def _json(file: Path, value: Mapping[str, Any] | object) -> None:

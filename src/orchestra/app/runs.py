@@ -252,12 +252,15 @@ async def resume(setup: RunSetup, session: str, changes: ResumeChanges = AS_RECO
     return setup.run(opened, wiring, plan), plan.pipeline
 
 
-def secrets_of(state: RunState, settings: Settings) -> KnownSecrets:
-    """Return the secrets in force and those that the session had. Raises ``CredentialsMissing`` (S18)."""
+def secrets_of(state: RunState, settings: Settings, *, needed: bool = True) -> KnownSecrets:
+    """Return the secrets in force and those that the session had.
+
+    Raises ``CredentialsMissing`` where one of those is ``needed`` and not set (S18).
+    """
     wanted = settings.config.secrets
     recorded = known_secrets(os.environ, state.secrets, wanted.allow, wanted.ignore)
     missing = [name for name in state.secrets if name not in recorded]
-    if missing:
+    if needed and missing:
         raise CredentialsMissing(
             f"session {state.session} was started with {', '.join(missing)}, which is not set here",
             fix=f"export {missing[0]}=…",

@@ -12,9 +12,7 @@ from orchestra.engine.journal import Journal
 from orchestra.engine.stage import Stage, StageRun, attempt
 from orchestra.engine.wiring import Plan
 from orchestra.graph.model import Node
-from orchestra.graph.paths import keys_of
 from orchestra.ports import Clock, Handler, Suspended, Workspace
-from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -32,7 +30,7 @@ from orchestra.run.events import (
 from orchestra.run.judging import Verdict, backoff_of, judge, repeat_warning
 from orchestra.run.outcome import Json, Outcome, Status, failed_outcome
 from orchestra.run.questions import short_id
-from orchestra.run.state import Context, NodeEnd, Result
+from orchestra.run.state import Context, NodeEnd, Result, routing_context
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown
 
@@ -328,20 +326,7 @@ class Walk:
 
     async def _context(self) -> Context:
         """The context, in which the references that the outgoing conditions read are resolved."""
-        state = self._journal.state
-        context = Context(self._graph, state)
-        if state.ended is None:
-            return context
-        wanted = {
-            key: value
-            for edge in self._graph.outgoing(state.ended.node)
-            for name in edge.condition.keys
-            for key in keys_of(name)
-            if isinstance(value := context.get(key), BlobRef)
-        }
-        if not wanted:
-            return context
-        return context.with_resolved({k: await self._journal.resolve(v) for k, v in wanted.items()})
+        return await routing_context(self._graph, self._journal.state, self._journal.resolve)
 
 
 def _attempt_fields(stage: Stage) -> dict[str, Any]:

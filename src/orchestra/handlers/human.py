@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from orchestra.graph.choices import Choice, accelerator, choices
 from orchestra.graph.conditions import resolve
 from orchestra.graph.model import Edge, Graph, Node
-from orchestra.graph.paths import keys_of
 from orchestra.ports import Scope
 from orchestra.run.codec import preview_of
 from orchestra.run.declare import BlobRef
@@ -72,11 +71,8 @@ async def _holds(edge: Edge, context: Context, scope: Scope) -> bool:
     if not edge.condition:
         return True
     label = accelerator(edge.label or edge.target)[1]
-    known: dict[str, object] = {"human.gate.label": label}
-    for name in edge.condition.keys:
-        for key in keys_of(name):
-            if key not in known and key in context:
-                known[key] = await scope.resolve(context[key])
+    context = await context.reading(edge.condition.keys, scope.resolve)
+    known = context.with_values({"human.gate.label": label})
     return edge.condition.holds(lambda key: resolve(key, Status.SUCCESS.value, label, known))
 
 

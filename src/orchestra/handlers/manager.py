@@ -92,11 +92,8 @@ class _Watch:
 
     async def _holds(self, stop: Condition, seen: Telemetry) -> bool:
         """Whether the stop condition holds for the context with what is seen of the child."""
-        known: dict[str, object] = dict(observations(seen)) if "observe" in self._actions else {}
-        for name in stop.keys:
-            for key in (name, name.removeprefix("context.")):
-                if key in self._context and key not in known:
-                    known[key] = await self._scope.resolve(self._context[key])
+        observed = observations(seen) if "observe" in self._actions else {}
+        known = (await self._context.reading(stop.keys, self._scope.resolve)).with_values(observed)
         outcome, label = str(known.get("outcome", "")), str(known.get("preferred_label", ""))
         return stop.holds(lambda key: resolve(key, outcome, label, known))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,10 +9,8 @@ import msgspec
 from orchestra.graph.conditions import resolve
 from orchestra.graph.joins import fan_ins, upstream
 from orchestra.graph.model import Graph, Node
-from orchestra.graph.paths import keys_of
 from orchestra.graph.report import plural
 from orchestra.ports import FanPlan, Scope
-from orchestra.run.declare import BlobRef
 from orchestra.run.events import ParallelCompleted
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import (
@@ -77,7 +74,7 @@ async def _edges(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
     The second edge to one target is ``target#2``.
     """
     keys = {name for edge in graph.outgoing(node.id) for name in edge.condition.keys}
-    known = await _resolve(context, keys, scope)
+    known = await context.reading(keys, scope.resolve)
     previous = scope.previous
 
     def lookup(key: str) -> object:
@@ -98,16 +95,6 @@ async def _edges(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
         name = edge.target if number == 1 else f"{edge.target}#{number}"
         found.append(BranchPlan(id=name, target=edge.target, edge=key))
     return tuple(found)
-
-
-async def _resolve(context: Context, keys: set[str], scope: Scope) -> Mapping[str, object]:
-    values = {
-        key: await scope.resolve(value)
-        for name in keys
-        for key in keys_of(name)
-        if isinstance(value := context.get(key), BlobRef)
-    }
-    return context.with_resolved(values)
 
 
 async def _items(node: Node, context: Context, graph: Graph, scope: Scope) -> tuple[BranchPlan, ...] | str:

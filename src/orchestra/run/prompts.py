@@ -13,9 +13,13 @@ def own_prompt(node: Node) -> str:
     return node.text("prompt") or node.label
 
 
-def prompt_as_asked(own: str, prompt: str) -> str:
-    """What a node with this prompt of its own would have asked where ``prompt`` was asked, with the same
-    instructions after it."""
+def prompt_as_asked(own: str, prompt: str, recorded: str = "") -> str:
+    """What a node with this prompt of its own would have asked where ``prompt`` was asked.
+
+    ``recorded`` is its own prompt then: what was put before and after that stays.
+    """
+    if recorded and recorded in prompt:
+        return prompt.replace(recorded, own, 1)
     before, mark, instructions = prompt.partition(f"\n\n{INSTRUCTED}")
     if own in before:  # with a preamble before it, or the failure of an attempt after it
         return prompt

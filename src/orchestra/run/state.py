@@ -6,14 +6,15 @@ what handlers write of the context is stored; ``Context`` adds what follows from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from msgspec import Struct, field
 
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph
-from orchestra.run.declare import Text
+from orchestra.graph.paths import keys_of
+from orchestra.run.declare import BlobRef, Text
 from orchestra.run.events import ContextValue
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.questions import AskedQuestion
@@ -340,6 +341,9 @@ END_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_response
 ENGINE_KEYS = END_KEYS | {"current_node"}
 """The keys that only the engine writes, beside those of its own roots."""
 
+Resolving: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""Returns a value; a reference is read."""
+
 
 class Context(Mapping[str, ContextValue]):
     """The context as a handler and a condition see it: read only, always current for one state.
@@ -372,9 +376,24 @@ class Context(Mapping[str, ContextValue]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def with_resolved(self, values: Mapping[str, ContextValue]) -> Context:
-        """The same context in which some references are replaced by what they stand for."""
+    async def reading(self, paths: Iterable[str], resolve: Resolving) -> Context:
+        """The same context in which the references that some paths lead to are replaced by what they stand for."""
+        keys = (key for path in paths for key in keys_of(path))
+        values = {key: await resolve(value) for key in keys if isinstance(value := self.get(key), BlobRef)}
+        return self.with_values(values) if values else self
+
+    def with_values(self, values: Mapping[str, ContextValue]) -> Context:
+        """The same context in which some keys have other values."""
         return Context(self._graph, self._state, {**self._resolved, **values})
+
+
+async def routing_context(graph: Graph, state: RunState, resolve: Resolving) -> Context:
+    """The context, in which the references that the conditions after the ended node read are resolved."""
+    context = Context(graph, state)
+    if state.ended is None or state.ended.node not in graph.nodes:
+        return context
+    edges = graph.outgoing(state.ended.node)
+    return await context.reading((path for edge in edges for path in edge.condition.keys), resolve)
 
 
 def _derive(graph: Graph, state: RunState, key: str) -> ContextValue:

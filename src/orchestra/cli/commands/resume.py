@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.plans import ResumeChanges, changed_file
-from orchestra.app.rewalking import Another, rewalk
+from orchestra.app.rewalking import rewalk
 from orchestra.app.runs import Future, Run, RunSetup
 from orchestra.app.runs import replay as replayed_run
 from orchestra.app.runs import resume as resumed_run
@@ -90,7 +90,7 @@ def _walk(session: str, changes: ResumeChanges, at: StoreAccess, shown: RunOptio
         if session == "last" and run.state.result is not None and run.state.result.good:
             await run.opened.hold.release()
             raise _nothing_to_resume(run)
-        _say_of(run, changes, at.aim, heard=not shown.quiet and not shown.json)
+        _say_of(run, pipeline, changes, at.aim, heard=not shown.quiet and not shown.json)
         return run, pipeline
 
     return walk_shown(shown, at, go_on, detach=detach)
@@ -105,7 +105,7 @@ def _nothing_to_resume(run: Run) -> SessionNotFound:
     )
 
 
-def _say_of(run: Run, changes: ResumeChanges, aim: str, *, heard: bool) -> None:
+def _say_of(run: Run, pipeline: Pipeline, changes: ResumeChanges, aim: str, *, heard: bool) -> None:
     """Print what a user should know before the session continues."""
     if run.state.result is not None:
         if heard:
@@ -113,9 +113,9 @@ def _say_of(run: Run, changes: ResumeChanges, aim: str, *, heard: bool) -> None:
             more = f"; its push failed, push again: orchestra pr{aim} {run.session}" if unpushed else ""
             tell_reader(f"session {run.session} has already ended; nothing to do{more}")
         return
-    file = changed_file(run.state) if changes.graph is None else ""
+    file = changed_file(pipeline) if changes.graph is None else ""
     if file:
-        command = f"orchestra resume{aim} {run.session} --graph {shlex.quote(file)}"
+        command = f"orchestra resume{aim} {run.session} --graph {shlex.quote(pipeline.source.name)}"
         complain(
             f"note: {one_line(file, 300)} has changed since the run started; using the recorded version\n"
             f"  to use the file: {one_line(command, 1000)}"
@@ -261,12 +261,10 @@ def _turn_choice(asked: ReplayRequest) -> TurnChoice:
 def _walk_again(session: str, against: Path | None, shown: RunOptions) -> int:
     """Walk a record again and say what differs; 0 where nothing does, else 1 (C2)."""
     at = shown.access(str(against) if against is not None else "-")
-    another = None
-    if against is not None:
-        source, found = read(against)
-        another = Another(source=source, found=found)
+    source, found = read(against) if against is not None else (None, ())
+    changes = ResumeChanges(graph=source, found=found)
     report = at.read(
-        lambda store: rewalk(session, store=store, settings=at.settings, another=another),
+        lambda store: rewalk(session, store=store, settings=at.settings, changes=changes),
         session,
     )
     say_rewalk(report, str(against) if against is not None else "", as_json=shown.as_json)
