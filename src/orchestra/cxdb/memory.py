@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from orchestra.cxdb.format.metadata import NO_METADATA, metadata_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.errors import SessionNotFound, SessionTaken, StoreError
-from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
+from orchestra.ports.store import ContextRow, Head, Health, Hold, NewTurn, Turn
 
 
 def _now_ms() -> int:

@@ -32,7 +32,7 @@ from orchestra.cxdb.format.layout import (
 )
 from orchestra.cxdb.format.packing import LARGEST, digest_of
 from orchestra.errors import StoreError
-from orchestra.ports import Head, NewTurn, Turn
+from orchestra.ports.store import Head, NewTurn, Turn
 
 Find = Callable[[bytes], int | None]
 """The pack offset of a blob that is stored already."""

@@ -40,7 +40,7 @@ from orchestra.cxdb.format.layout import (
 )
 from orchestra.cxdb.format.packing import digest_of, unpack
 from orchestra.errors import Damaged, SessionNotFound
-from orchestra.ports import Turn
+from orchestra.ports.store import Turn
 from orchestra.run.declare import EVENTS
 
 Find = Callable[[bytes], int | None]

@@ -28,7 +28,7 @@ from orchestra.cxdb.format.layout import HEADS, PATHS
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.errors import Damaged, SessionNotFound, SessionTaken, StoreError, StoreUnreachable
-from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
+from orchestra.ports.store import ContextRow, Head, Health, Hold, NewTurn, Turn
 
 NO_TREES: Mapping[int, bytes] = {}
 

@@ -14,7 +14,7 @@ from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.asking import refusal
 from orchestra.cxdb.remote.web import Reply
 from orchestra.errors import StoreError
-from orchestra.ports import Turn
+from orchestra.ports.store import Turn
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from orchestra.cxdb.remote.answers import read_answer
 from orchestra.cxdb.remote.asking import Patience, Requests
 from orchestra.cxdb.remote.link import Ask, Lost
 from orchestra.errors import SessionNotFound, StoreError, StoreGone
-from orchestra.ports import NewTurn, Turn
+from orchestra.ports.store import NewTurn, Turn
 
 TOGETHER = 32 * 1024 * 1024
 """Bytes of a batch that is sent as one; a larger one is sent turn by turn."""

@@ -39,7 +39,7 @@ from orchestra.cxdb.remote.asking import (
 )
 from orchestra.cxdb.remote.link import Lost
 from orchestra.errors import SessionNotFound
-from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
+from orchestra.ports.store import ContextRow, Head, Health, Hold, NewTurn, Turn
 
 ALL = (1 << 32) - 1
 POLL_SECONDS = 1.0

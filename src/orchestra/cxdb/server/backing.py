@@ -19,7 +19,7 @@ from orchestra.cxdb.format.layout import (
     read_head,
     strides,
 )
-from orchestra.ports import Head, NewTurn, Store, Turn
+from orchestra.ports.store import Head, NewTurn, Store, Turn
 
 
 class Counts(NamedTuple):

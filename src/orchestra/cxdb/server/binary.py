@@ -20,7 +20,7 @@ from orchestra.cxdb.format.layout import ZSTD
 from orchestra.cxdb.format.packing import digest_of, unpack, zstd_fault
 from orchestra.cxdb.server.core import Core, refusing
 from orchestra.cxdb.server.hub import Session
-from orchestra.ports import NewTurn, Turn
+from orchestra.ports.store import NewTurn, Turn
 
 PAGE = 256
 """Turns that are read at a time."""

@@ -17,7 +17,7 @@ from orchestra.cxdb.server.keys import AppendResult, Keys
 from orchestra.cxdb.server.meters import Meters, TreeSizes, now_ms
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
-from orchestra.ports import Head, NewTurn, Turn
+from orchestra.ports.store import Head, NewTurn, Turn
 
 POLL_SECONDS = 0.1
 """How often the store is read for what other processes did."""

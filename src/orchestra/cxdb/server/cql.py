@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from orchestra.cxdb.format.metadata import provenance_of
 from orchestra.cxdb.server.core import Core
 from orchestra.cxdb.server.meters import now_ms
-from orchestra.ports import ContextRow
+from orchestra.ports.store import ContextRow
 
 DEEPEST = 64
 """How deeply parentheses may be nested."""

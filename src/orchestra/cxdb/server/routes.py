@@ -26,7 +26,7 @@ from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.cxdb.server.types import describe
 from orchestra.cxdb.server.views import LARGEST_U32, context_row, provenance, session_row, stored_row, turn_rows
 from orchestra.errors import StoreError
-from orchestra.ports import Turn
+from orchestra.ports.store import Turn
 
 PAGE = 256
 """Turns that are read at a time."""

@@ -12,7 +12,7 @@ from orchestra.cxdb.server.http import HttpRequest
 from orchestra.cxdb.server.hub import Session
 from orchestra.cxdb.server.projection import Rendering, bytes_as, project
 from orchestra.cxdb.server.types import Types, TypeVersion
-from orchestra.ports import ContextRow, Turn
+from orchestra.ports.store import ContextRow, Turn
 
 LARGEST_U32 = (1 << 32) - 1
 

@@ -15,7 +15,7 @@ from orchestra.cxdb.server.http import HttpRequest, answer, json_answer
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.cxdb.server.types import TypeVersion
 from orchestra.cxdb.server.views import LARGEST_U32, context_row, turn_rows
-from orchestra.ports import Head, NewTurn
+from orchestra.ports.store import Head, NewTurn
 
 
 def _body(request: HttpRequest) -> dict[str, object]:
