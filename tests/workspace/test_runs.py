@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from calls import call
 from scratch import branch_of, everything, git, project, repository, row, run
 
 
@@ -49,3 +51,32 @@ def test_names_with_spaces_and_other_scripts_links_and_modes_are_committed(tmp_p
         ("120000", "link"),
         ("100755", "é ü/ß b.txt"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "stays"),
+    [
+        ("ls", False),
+        ("touch build.log", True),
+        ("echo x > c.txt", True),
+        ("exit 1", True),
+    ],
+)
+def test_the_worktree_of_a_completed_run_that_changed_nothing_is_removed(
+    command: str, stays: bool, tmp_path: Path
+) -> None:
+    """What git ignores may be what the run was for, and a failed run is looked into."""
+    more = "      copy: [.env]\n"
+    code = repository(
+        project(tmp_path, row(("work", command)), more) / "code", {"a.txt": "a", ".gitignore": "*.log\n.env\n"}
+    )
+    (code / ".env").write_text("X=1")
+    ended = run(tmp_path)
+    worktree = tmp_path / ".orchestra" / "worktrees" / ended["session"] / "code"
+    assert worktree.exists() is stays
+    assert worktree.parent.exists() is stays
+    assert git(code, "rev-parse", "--verify", branch_of(tmp_path))
+    if not stays:
+        assert call(tmp_path, "merge", "last").returncode == 0
+        assert call(tmp_path, "replay", "last", "--node", "work").returncode == 0
+        assert call(tmp_path, "discard", ended["session"]).returncode == 0

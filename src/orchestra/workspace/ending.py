@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.workspace.git import Git
 from orchestra.workspace.remote import deepen_to_common
-from orchestra.workspace.repos import admin_of, checked_out, shell_path
+from orchestra.workspace.repos import admin_of, checked_out, shell_path, worktree
 from orchestra.workspace.worktrees import IDENTITY, TRASH, uncommitted
 
 TRASH_DAYS = 14
@@ -174,7 +174,7 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
         text = f"saved uncommitted changes in {folder} as {ref}"
         undo = (f"git -C {shell_path(found.path)} checkout {ref} -- .",)
         done.append(GitAction(repo=found.repo, text=text, undo=undo, commit=saved, trash=ref))
-    await found.git.run("worktree", "remove", "--force", folder)
+    await worktree(found.git, "remove", "--force", folder)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()
     return done

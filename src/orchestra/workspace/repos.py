@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -11,10 +12,10 @@ from pathlib import Path
 from orchestra.config.workspace import RepoSettings
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.processes.git import surroundings
-from orchestra.workspace.git import Git, call, failure, untrusted_filters
+from orchestra.workspace.git import Git, GitResult, call, failure, untrusted_filters
 
-SHOWN = 5
-"""Names that a message lists."""
+TRIES = 10
+"""How often ``git worktree`` is run at most, a tenth of a second apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,19 @@ async def _not_taken(repo: Repo, names: Sequence[str], branch: str) -> None:
             )
 
 
+async def worktree(git: Git, *arguments: str | Path) -> GitResult:
+    """Run ``git worktree``; again where it met the entry of a worktree that another process was just making."""
+    for left in reversed(range(TRIES)):
+        done = await git.run("worktree", *arguments, check=False)
+        if done.code and left and "commondir" in done.err:
+            await asyncio.sleep(0.1)
+            continue
+        if done.code:
+            raise WorkspaceError(failure(("worktree", *arguments), done))
+        return done
+    raise AssertionError("the last try returns or raises")
+
+
 async def checked_out(git: Git, branches: Container[str], own: Iterable[Path]) -> tuple[str, Path] | None:
     """Return one of some branches that is checked out in another folder than ``own``, and the folder."""
     ours = {os.path.realpath(place) for place in own}  # noqa: ASYNC240
@@ -182,7 +196,7 @@ async def checked_out(git: Git, branches: Container[str], own: Iterable[Path]) -
 
 async def checkouts(git: Git) -> list[tuple[str, Path]]:
     """Return the branches that are checked out, each with the folder; also in folders that were deleted by hand."""
-    listed = await git.run("worktree", "list", "--porcelain", "-z")
+    listed = await worktree(git, "list", "--porcelain", "-z")
     found, place = [], Path()
     for line in os.fsdecode(listed.out).split("\0"):
         if line.startswith("worktree "):

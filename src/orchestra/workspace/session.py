@@ -27,6 +27,7 @@ from orchestra.run.outcome import Json
 from orchestra.run.state import RepoRecord
 from orchestra.run.workspace import branch_name
 from orchestra.workspace import commits, merging, moved, remote, repos, worktrees
+from orchestra.workspace.cleanup import process_in
 from orchestra.workspace.pushing import Pusher
 from orchestra.workspace.repos import Repo
 from orchestra.workspace.worktrees import Tree
@@ -145,6 +146,7 @@ class GitWorkspace:
     """Per repository the commit at which the session began."""
     left: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Per repository the branches that were left unmerged when the session ended before."""
+    completed: bool = False
     lent: bool = False
     """It belongs to the session of a parent."""
 
@@ -277,6 +279,7 @@ class GitWorkspace:
     async def finish(self, *, completed: bool) -> None:
         """Record what is left unmerged, and push what the remotes lack; a child's branch is its parent's."""
         if not self.lent:
+            self.completed = completed
             await self._record_left()
             for tree in self.trees.values():
                 if tree.tip != tree.repo.commit:
@@ -301,10 +304,16 @@ class GitWorkspace:
             self.record(WorkspaceSnapshot(repos=found, reason="branches that are not merged"))
 
     async def close(self) -> None:
-        """Put checkouts that were used directly back on their branches, unless something is uncommitted."""
-        for tree in self.trees.values():
-            if tree.git.git_dir == tree.repo.git.git_dir and not self.lent:
+        """Put checkouts that were used directly back on their branches, unless something is uncommitted.
+
+        The worktree of a completed session that changed nothing is removed (W11).
+        """
+        for tree in () if self.lent else self.trees.values():
+            if tree.git.git_dir == tree.repo.git.git_dir:
                 await worktrees.restore_checkout(tree, self.bases.get(tree.name, ""))
+            elif self.completed and tree.tip == self.starts.get(tree.name) and not process_in(tree.folder):
+                with contextlib.suppress(WorkspaceError):
+                    await worktrees.remove_untouched(tree)
 
     def _commit(self, tree: Tree, wanted: NewCommit, done: CommitResult, *, own: bool = False) -> None:
         self.chain[done.repo] = done.commit

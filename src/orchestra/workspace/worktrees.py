@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestra.errors import WorkspaceError
 from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git, failure
-from orchestra.workspace.repos import Repo, admin_of, checkouts, no_symlink, read_tip
+from orchestra.workspace.repos import Repo, admin_of, checkouts, no_symlink, read_tip, worktree
 
 IDENTITY: Mapping[str, str] = {
     "GIT_AUTHOR_NAME": "Orchestra",
@@ -75,7 +75,7 @@ async def place_worktree(
         _mend_pointer(folder, admin)
         return tree, False
     if admin is not None:  # deleted by hand
-        await repo.git.run("worktree", "remove", "--force", "--force", folder)
+        await worktree(repo.git, "remove", "--force", "--force", folder)
     if _is_folder(folder, filled=True):
         tell(f"{folder} was not known to git; its content is now {_out_of_the_way(folder)}")
     _no_torn_entries(repo.git.common, branch)
@@ -91,19 +91,10 @@ async def place_worktree(
 
 
 async def _add_worktree(repo: Repo, folder: Path, branch: str, commit: str) -> None:
-    """Add a worktree; again where git read the entry of one that another process was just making."""
-    for left in reversed(range(5)):
-        try:
-            if await repo.git.ok("rev-parse", "-q", "--verify", f"refs/heads/{branch}"):
-                await repo.git.run("worktree", "add", "--quiet", folder, branch)
-            else:
-                await repo.git.run("worktree", "add", "--quiet", "--no-track", "-b", branch, folder, commit)
-        except WorkspaceError as error:
-            if not left or "commondir" not in str(error):
-                raise
-            await asyncio.sleep(0.1)
-        else:
-            return
+    if await repo.git.ok("rev-parse", "-q", "--verify", f"refs/heads/{branch}"):
+        await worktree(repo.git, "add", "--quiet", folder, branch)
+    else:
+        await worktree(repo.git, "add", "--quiet", "--no-track", "-B", branch, folder, commit)
 
 
 def _is_folder(place: Path, *, filled: bool = False) -> bool:
@@ -147,7 +138,7 @@ async def _free_branch(repo: Repo, branch: str) -> None:
     """Forget worktrees of a branch that were deleted or moved by hand: git would refuse the branch."""
     for name, place in await checkouts(repo.git):
         if name == branch and not _is_folder(place):
-            await repo.git.run("worktree", "remove", "--force", "--force", place)
+            await worktree(repo.git, "remove", "--force", "--force", place)
 
 
 def _mend_pointer(folder: Path, admin: Path) -> None:
@@ -299,10 +290,18 @@ async def remove_stale_locks(tree: Tree) -> None:
             await asyncio.sleep(0.1)
 
 
+async def remove_untouched(tree: Tree) -> None:
+    """Remove a worktree that holds nothing but its commit and what was brought along, no ignored files either."""
+    brought = {*tree.repo.settings.copy, *tree.repo.settings.link}
+    status = await tree.git.run("status", "--porcelain", "-z", "--ignored")
+    if all(item[3:].rstrip("/") in brought for item in status.items):
+        await remove_worktree(tree.repo, tree.folder)
+
+
 async def remove_worktree(repo: Repo, folder: Path) -> None:
-    """Remove a worktree whose work is merged, with what git ignores in it; its branch stays."""
+    """Remove a worktree whose work is elsewhere, with what git ignores in it; its branch stays."""
     if admin_of(repo.git.common, folder) is not None:
-        await repo.git.run("worktree", "remove", "--force", folder)
+        await worktree(repo.git, "remove", "--force", folder)
         _no_empty(folder.parent)
 
 
