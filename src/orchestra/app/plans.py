@@ -181,10 +181,13 @@ def plan_of(
     folder = Path(workdir) if workdir else folder_of(file, settings)
     graph = pipeline.checked_graph()
     simulated = simulated or bool(scenario.text)
+    brief = Brief(graph=graph, settings=settings, file=file, simulated=simulated)
     agents = agents_of(settings, folder, file, scenario.script, simulated=simulated)
+    for node in brief.asking():
+        agents.of(node, graph)  # settled before anything runs
     return JoinedPlan(
         pipeline=pipeline,
-        brief=Brief(graph=graph, settings=settings, file=file, simulated=simulated),
+        brief=brief,
         agents=agents,
         graph=graph,
         handlers=replace(handlers(agents, scenario.script, more), readers=_readers(graph, scenario, settings)),
