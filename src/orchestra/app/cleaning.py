@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchestra.app.code import record_removal
+from orchestra.app.git_branches import record_removal
 from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings

@@ -356,7 +356,7 @@ class _Following:
             self._todo = sorted(self._rows.values(), key=lambda row: row.context_id)
 
     async def _row(self, store: ServedEmbedded, mirror: Mirror, context: int) -> AsyncIterator[Row]:
-        """Return the session of a context: its own, that of its branch, or the one whose mailbox it is."""
+        """Yield the session of a context: its own, that of its branch, or the one whose mailbox it is."""
         known = self._rows.get(context)
         if known is None:
             for listed in await store.contexts(before=context + 1, limit=1):

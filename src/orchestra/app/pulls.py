@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestra.app.code import code_of
+from orchestra.app.commits import events_of
 from orchestra.app.comparing import side_of
-from orchestra.app.finding import events_of
+from orchestra.app.git_branches import code_of
 from orchestra.app.workspaces import own_environment
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError

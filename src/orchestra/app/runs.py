@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Scenario
-from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plans import (
     AS_RECORDED,
@@ -56,12 +55,13 @@ from orchestra.engine.wiring import RunnerProcess, Wiring
 from orchestra.errors import ConfigError, CredentialsMissing, Source
 from orchestra.graph.inputs import with_defaults
 from orchestra.ports import Clock, Handler, Store
+from orchestra.processes import tree
 from orchestra.run.events import Meta, PipelineForked, Recorded, WarningRaised
 from orchestra.run.fold import evolve
 from orchestra.run.judging import is_reserved
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, KnownSecrets, Redactor
-from orchestra.run.state import RunState
+from orchestra.run.state import RunningNode, RunState
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -71,6 +71,27 @@ def this_process() -> RunnerProcess:
     return RunnerProcess(
         host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"), machine=machine()
     )
+
+
+async def end_orphans(stage: RunningNode) -> tuple[WarningRaised, ...]:
+    """End the processes of an interrupted command before it runs again; return the report (E4).
+
+    They are found by their markers. On another machine nothing can be ended from here: the command is named.
+    """
+    if stage.tool_host != socket.gethostname():
+        message = (
+            f"the command of {stage.node} was interrupted on {stage.tool_host} and may still be running there:"
+            f" its processes have {stage.tool} in {tree.MARKER} of their environment"
+        )
+    else:
+        found, left = await tree.end(stage.tool)
+        if not found:
+            return ()
+        pids = ", ".join(map(str, left or found))
+        which = f"{'process' if len(left or found) == 1 else 'processes'} {pids}"
+        became = "could not be stopped" if left else "was stopped"
+        message = f"the command of {stage.node} was still running and {became}: {which}"
+    return (WarningRaised(message=message, rule="orphaned_tool", node=stage.node),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,7 +149,7 @@ def _named_at(node: Node, name: str, settings: Settings) -> Span | None:
 
 
 def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
-    """Yield a finding for every node that names an unknown tool, and for unusable tools (A30)."""
+    """Return a finding for every node that names an unknown tool, and for unusable tools (A30)."""
     wanting = [
         (node, names)
         for node in graph.nodes.values()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import typer
 
-from orchestra.app.asking import asker
+from orchestra.app.requests import asker
 from orchestra.cli.options import Answers, ApproveTools, AutoApproval
 from orchestra.cli.screen.views import SessionOptions, View
 from orchestra.cli.terminal import in_foreground, use_colour, width

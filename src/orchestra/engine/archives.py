@@ -56,7 +56,7 @@ class ArchivedSession:
     mailbox: tuple[Turn, ...]
     branches: tuple[TakenBranch, ...] = ()
     holder: str = ""
-    """Return who was running it at the export; empty if nobody."""
+    """Who was running it at the export; empty if nobody."""
 
     @property
     def chains(self) -> list[tuple[Turn, ...]]:
@@ -65,7 +65,7 @@ class ArchivedSession:
 
 
 async def take_out(store: Store, name: str, now_ms: int = 0) -> list[ArchivedSession]:
-    """Yield a session, its predecessors and successors by restart (E14), and their children.
+    """Return a session, its predecessors and successors by restart (E14), and their children.
 
     ``now_ms`` (UTC) is compared with the claims of runners; 0 asks for no runner. Raises ``SessionNotFound``.
     """

@@ -50,7 +50,7 @@ class WalkableRun(Protocol):
 
     @property
     def state(self) -> RunState:
-        """Return what is seen of it now."""
+        """Its folded state now."""
 
     async def walk(self) -> Result | None:
         """Run it to its end or pause."""
@@ -88,7 +88,7 @@ class ChildSession:
         return self._run.state if self._run is not None else self._state
 
     def telemetry(self) -> Telemetry:
-        """Return what is seen of it now."""
+        """What its parent sees of it now."""
         return telemetry(self.state, alive=self.walking or self._alive)
 
     async def look(self) -> None:

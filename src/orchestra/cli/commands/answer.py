@@ -23,7 +23,7 @@ from orchestra.app.answering import (
     matching,
     too_late,
 )
-from orchestra.app.asking import asker
+from orchestra.app.requests import asker
 from orchestra.cli.errors import FAILED
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.detail import question_lines, summary_of

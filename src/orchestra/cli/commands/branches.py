@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from orchestra.app import code
+from orchestra.app import git_branches
 from orchestra.app.cleaning import Item, clean
 from orchestra.app.comparing import SessionComparison, Side, compare_two
 from orchestra.app.pulls import Pull, pulls
@@ -37,12 +37,12 @@ def merge(
     Refused, with nothing changed, for a session that did not complete, a checkout with uncommitted changes, and
     conflicts.
     """
-    return _perform(partial(code.merge, force=force), session, options)
+    return _perform(partial(git_branches.merge, force=force), session, options)
 
 
 def discard(session: Session, *, options: OutputOptions) -> int:
     """Remove a session's branches and worktrees; they can be brought back for 14 days."""
-    return _perform(code.discard, session, options)
+    return _perform(git_branches.discard, session, options)
 
 
 def cleanup(

@@ -14,7 +14,7 @@ from typing import Annotated, Self
 import typer
 
 from orchestra.app.answering import find_question, give, look
-from orchestra.app.asking import RequestResult, ask, asker
+from orchestra.app.requests import RequestResult, ask, asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import INTERRUPTED
 from orchestra.cli.outlet import drain, outlets

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestra.app.finding import COMMIT, commits_of, origin_of, place_of
+from orchestra.app.commits import COMMIT, commits_of, origin_of, place_of
 from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import STORE
 from orchestra.cli.options import one_json

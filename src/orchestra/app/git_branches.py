@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestra.app.asking import LIVE
+from orchestra.app.requests import LIVE
 from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
