@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.ports import NewTurn, Store
 

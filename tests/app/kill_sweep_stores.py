@@ -22,7 +22,7 @@ from kill_sweep import LOG, Case, Points, begun, go_on, kills, play, story
 from kill_sweep_story import Story, told
 
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import Backing, ServedEmbedded
 from orchestra.cxdb.server.http import Guard

@@ -30,7 +30,7 @@ from orchestra.app.pipelines import read
 from orchestra.app.plans import ResumeChanges
 from orchestra.app.runs import Future
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving

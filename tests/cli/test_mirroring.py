@@ -16,7 +16,7 @@ from calls import ORCHESTRA, PLAN, begin, call, environment
 from test_serve import again, serving
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.engine.loading import history
 from orchestra.engine.sessions import rows

@@ -17,7 +17,7 @@ import pytest
 from calls import PLAN, begin, call
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.serve import Addresses
 from orchestra.ports import NewTurn

@@ -10,7 +10,7 @@ import pytest
 from wire_proxy import DOWN, UP, Proxy, through
 
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving

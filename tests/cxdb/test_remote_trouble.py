@@ -13,7 +13,7 @@ from test_remote_cuts import BATCHES, EXPECTED, new, place_of, session
 from wire_client import served
 from wire_proxy import Proxy, through
 
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import Backing, ServedEmbedded
 from orchestra.cxdb.server.http import Guard

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving

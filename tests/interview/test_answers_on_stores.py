@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from orchestra.app.answering import AnswerResult, answer_to, give, look
 from orchestra.clock import SystemClock
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import ServerPlace
+from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard

@@ -42,7 +42,7 @@ def open_store(settings: Settings, *, read_only: bool = False, progress: Progres
 
 def on_server(server: Server, patience: float) -> RemoteStore:
     """The store on a server; a lost one is waited for ``patience`` seconds."""
-    from orchestra.cxdb.remote.asking import ServerPlace  # only runs on a server pay for it
+    from orchestra.cxdb.remote.requests import ServerPlace  # only runs on a server pay for it
     from orchestra.cxdb.remote.store import RemoteStore
 
     place = ServerPlace(

@@ -35,7 +35,7 @@ _PIECE = 256 * 1024
 _ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", None)
 
 
-class Ask(NamedTuple):
+class WireRequest(NamedTuple):
     """One request."""
 
     kind: int
@@ -112,7 +112,7 @@ class Link:
         link = cls(sock, pulse)
         try:
             async with asyncio.timeout_at(until):
-                (answer,) = await link.exchange([Ask(frames.HELLO, greeting)])
+                (answer,) = await link.exchange([WireRequest(frames.HELLO, greeting)])
             link.session_id = _session_id(answer)
         except (Lost, Malformed, TimeoutError) as error:
             link.close()
@@ -122,7 +122,7 @@ class Link:
             raise
         return link
 
-    async def exchange(self, asks: Sequence[Ask], seconds: float = ANSWER_SECONDS) -> list[Frame]:
+    async def exchange(self, asks: Sequence[WireRequest], seconds: float = ANSWER_SECONDS) -> list[Frame]:
         """Send requests together and read their answers.
 
         Raises ``Lost``, after which the connection is unusable.
@@ -141,7 +141,7 @@ class Link:
             raise Lost(reason(error), connected=True, answers=answers, heard=silence.heard) from error
         return answers
 
-    async def _send(self, asks: Sequence[Ask], silence: Silence) -> None:
+    async def _send(self, asks: Sequence[WireRequest], silence: Silence) -> None:
         parts = []
         for ask in asks:
             self._number += 1
@@ -185,7 +185,7 @@ def _session_id(answer: Frame) -> int:
     return frames.read_hello_answer(answer.payload)[0]
 
 
-def _windows(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
+def _windows(asks: Sequence[WireRequest]) -> Iterator[Sequence[WireRequest]]:
     """Requests in parts whose answers come without a request of the next part: a batch is never parted."""
     start = 0
     for end, ask in enumerate(asks, 1):

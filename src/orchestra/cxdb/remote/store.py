@@ -16,7 +16,18 @@ from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.memory import ProcessHolds
-from orchestra.cxdb.remote.answers import (
+from orchestra.cxdb.remote.appender import Appender
+from orchestra.cxdb.remote.link import Lost
+from orchestra.cxdb.remote.requests import (
+    FIRST_CONTACT,
+    TAG,
+    TELL_SECONDS,
+    Requests,
+    ServerPlace,
+    TellSilence,
+    refusal,
+)
+from orchestra.cxdb.remote.responses import (
     bundle_refusal,
     contexts_in_stream,
     json_of,
@@ -27,17 +38,6 @@ from orchestra.cxdb.remote.answers import (
     raw_turn,
     read_answer,
 )
-from orchestra.cxdb.remote.appending import Pen
-from orchestra.cxdb.remote.asking import (
-    FIRST_CONTACT,
-    TAG,
-    TELL_SECONDS,
-    Requests,
-    ServerPlace,
-    TellSilence,
-    refusal,
-)
-from orchestra.cxdb.remote.link import Lost
 from orchestra.errors import SessionNotFound
 from orchestra.ports.store import ContextRow, Head, Health, Hold, NewTurn, Turn
 
@@ -57,8 +57,8 @@ class RemoteStore:
     """
 
     def __init__(self, place: ServerPlace, *, patience: float = 60.0, connect_seconds: float = 5.0) -> None:
-        self._asking = Requests(place, patience=patience, connect_seconds=connect_seconds)
-        self._pens: dict[int, Pen] = {}
+        self._requests = Requests(place, patience=patience, connect_seconds=connect_seconds)
+        self._appenders: dict[int, Appender] = {}
         self._metadata: dict[int, ChainMetadata] = {}
         self._holds = ProcessHolds()
         self._by_turn = True
@@ -68,7 +68,7 @@ class RemoteStore:
         if base_turn < 0:
             raise SessionNotFound(f"no turn {base_turn}")
         request = frames.number(base_turn)
-        answer = await self._asking.ask(frames.CREATE, request, f"turn {base_turn}")
+        answer = await self._requests.ask(frames.CREATE, request, f"turn {base_turn}")
         return Head(*read_answer(frames.read_head, answer))
 
     async def fork(self, turn: int) -> Head:
@@ -81,31 +81,31 @@ class RemoteStore:
         self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
     ) -> tuple[Turn, ...]:
         """Append turns and store blobs, in one round trip."""
-        pen = self._pens.get(context_id)
-        if pen is None:
-            pen = self._pens[context_id] = Pen(self._asking, context_id)
-        return await pen.append(turns, blobs)
+        appender = self._appenders.get(context_id)
+        if appender is None:
+            appender = self._appenders[context_id] = Appender(self._requests, context_id)
+        return await appender.append(turns, blobs)
 
     async def append_keyed(
         self, context_id: int, turns: Sequence[NewTurn], keys: Sequence[bytes]
     ) -> tuple[Turn, ...]:
         """Append turns that another process may send too; a server with keys stores them once (S22)."""
-        return await Pen(self._asking, context_id).append(turns, (), keys)
+        return await Appender(self._requests, context_id).append(turns, (), keys)
 
     async def put_blob(self, data: bytes) -> bytes:
         """Store a blob."""
         digest = digest_of(data)
-        await self._asking.ask(frames.PUT_BLOB, frames.put_blob(digest, data), f"a blob of {len(data)} bytes")
+        await self._requests.ask(frames.PUT_BLOB, frames.put_blob(digest, data), f"a blob of {len(data)} bytes")
         return digest
 
     async def attach_fs(self, turn_id: int, root: bytes) -> None:
         """Attach a file tree to a turn."""
         what = f"turn {turn_id} or blob {root.hex()}"
-        await self._asking.ask(frames.ATTACH_FS, frames.attach_fs(turn_id, root), what)
+        await self._requests.ask(frames.ATTACH_FS, frames.attach_fs(turn_id, root), what)
 
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
         """Make a registry bundle known."""
-        reply = await self._asking.http("PUT", "/v1/registry/bundles/bundle", bundle)
+        reply = await self._requests.http("PUT", "/v1/registry/bundles/bundle", bundle)
         if reply.status in NOT_OF_THE_BUNDLE:
             raise refusal(reply.status, message_of(reply), f"the types of {bundle_id}")
         if reply.status not in (201, 204):
@@ -113,7 +113,7 @@ class RemoteStore:
 
     async def head(self, context_id: int) -> Head:
         """Return a context's head."""
-        answer = await self._asking.ask(frames.GET_HEAD, frames.number(context_id), f"context {context_id}")
+        answer = await self._requests.ask(frames.GET_HEAD, frames.number(context_id), f"context {context_id}")
         return Head(*read_answer(frames.read_head, answer))
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
@@ -121,7 +121,7 @@ class RemoteStore:
         if before is not None:
             return await self._older(context_id, before, limit)
         request = frames.get_last(context_id, min(limit, ALL))
-        found = page_of(await self._asking.ask(frames.GET_LAST, request, f"context {context_id}"))
+        found = page_of(await self._requests.ask(frames.GET_LAST, request, f"context {context_id}"))
         if found and len(found) < limit and found[0].parent:
             return [*await self._older(context_id, found[0].turn_id, limit - len(found)), *found]
         return found
@@ -139,7 +139,7 @@ class RemoteStore:
 
     async def _older_page(self, context_id: int, before: int, limit: int) -> list[Turn]:
         target = f"/v1/contexts/{context_id}/turns?view=raw&limit={limit}&before_turn_id={before}"
-        body = json_of(await self._asking.get(target), f"context {context_id}, or turn {before} in it")
+        body = json_of(await self._requests.get(target), f"context {context_id}, or turn {before} in it")
         return [raw_turn(row) for row in member_list(body, "turns")]
 
     async def turn(self, turn_id: int) -> Turn:
@@ -147,7 +147,7 @@ class RemoteStore:
         if turn_id <= 0:
             raise SessionNotFound(f"no turn {turn_id}")
         if self._by_turn:
-            reply = await self._asking.get(f"/v1/turns/{turn_id}?view=raw")
+            reply = await self._requests.get(f"/v1/turns/{turn_id}?view=raw")
             if reply.status != 404 or message_of(reply) != "route":
                 return raw_turn(json_of(reply, f"turn {turn_id}"))
             self._by_turn = False
@@ -158,7 +158,7 @@ class RemoteStore:
     async def get_blob(self, digest: bytes) -> bytes:
         """A blob by its hash; its bytes are verified."""
         what = f"blob {digest.hex()}"
-        data = read_answer(frames.read_blob, await self._asking.ask(frames.GET_BLOB, digest, what))
+        data = read_answer(frames.read_blob, await self._requests.ask(frames.GET_BLOB, digest, what))
         if digest_of(data) != digest:
             raise refusal(500, "it does not match its hash", what)
         return data
@@ -168,10 +168,10 @@ class RemoteStore:
     ) -> list[ContextRow]:
         """Contexts by descending id."""
         if label is None:
-            body = json_of(await self._asking.get(f"/v1/contexts?limit={ALL}"), "list of contexts")
+            body = json_of(await self._requests.get(f"/v1/contexts?limit={ALL}"), "list of contexts")
         else:
             query = quote(f'label = "{label.translate(_QUOTED)}"', safe="")
-            body = json_of(await self._asking.get(f"/v1/contexts/search?q={query}"), "search")
+            body = json_of(await self._requests.get(f"/v1/contexts/search?q={query}"), "search")
         rows = [(number(row, "context_id"), row) for row in member_list(body, "contexts")]
         rows = [(key, row) for key, row in rows if before is None or key < before]
         rows.sort(key=lambda item: -item[0])
@@ -222,7 +222,7 @@ class RemoteStore:
         yield context_id
         while True:
             try:
-                async with self._asking.web.stream("/v1/events") as pieces:
+                async with self._requests.web.stream("/v1/events") as pieces:
                     yield context_id
                     async for moved in contexts_in_stream(pieces):
                         if context_id in (None, moved):
@@ -234,7 +234,7 @@ class RemoteStore:
     async def _heads(self, context_id: int | None) -> list[Head]:
         if context_id is not None:
             return [await self.head(context_id)]
-        body = json_of(await self._asking.get(f"/v1/contexts?limit={ALL}"), "list of contexts")
+        body = json_of(await self._requests.get(f"/v1/contexts?limit={ALL}"), "list of contexts")
         rows = sorted(member_list(body, "contexts"), key=lambda row: number(row, "context_id"))
         names = ("context_id", "head_turn_id", "head_depth")
         return [Head(*(number(row, name) for name in names)) for row in rows]
@@ -255,50 +255,50 @@ class RemoteStore:
     @property
     def losses(self) -> int:
         """How often a connection was lost; after each, the server may be another one."""
-        return self._asking.losses
+        return self._requests.losses
 
     async def answers(self) -> None:
-        """Ask both doors something that costs nothing. Raises ``StoreUnreachable`` where one does not answer."""
+        """Check that both ports answer. Raises ``StoreUnreachable`` if one does not."""
         try:
-            await self._asking.pool.probe(FIRST_CONTACT)
+            await self._requests.pool.probe(FIRST_CONTACT)
         except Lost as lost:
-            raise await self._asking.trouble(lost) from lost
-        json_of(await self._asking.get("/v1/contexts?limit=1"), "list of contexts")
+            raise await self._requests.trouble(lost) from lost
+        json_of(await self._requests.get("/v1/contexts?limit=1"), "list of contexts")
 
     async def knows_later_routes(self) -> bool:
         """Whether the server has routes that came after CXDB c7bab7c; all that is needed works without them."""
-        reply = await self._asking.get("/v1/turns/1?view=raw")
+        reply = await self._requests.get("/v1/turns/1?view=raw")
         return reply.status != 404 or message_of(reply) != "route"
 
     async def health(self) -> Health:
         """Whether both addresses answer."""
         findings: list[tuple[str, str]] = []
-        place = self._asking.place
+        place = self._requests.place
         try:
             began = time.monotonic()
-            reply = await self._asking.web.request("GET", "/healthz", seconds=FIRST_CONTACT)
-            await self._asking.pool.probe(FIRST_CONTACT)
+            reply = await self._requests.web.request("GET", "/healthz", seconds=FIRST_CONTACT)
+            await self._requests.pool.probe(FIRST_CONTACT)
             took = time.monotonic() - began
             if reply.status != 200:
                 findings.append((f"/healthz answers {reply.status}", "see the server's log"))
             if took > SLOW_SECONDS:
                 findings.append((f"the server took {took:.1f} s to answer", "use a closer server"))
         except Lost as lost:
-            trouble = await self._asking.trouble(lost)
+            trouble = await self._requests.trouble(lost)
             findings.append((trouble.message, trouble.fix))
         return Health(kind="remote", place=str(place), findings=tuple(findings))
 
     def hurry(self, seconds: float) -> None:
         """From now on wait for a silent server at most so many seconds, also where it is being waited for."""
-        self._asking.hurry(seconds)
+        self._requests.hurry(seconds)
 
     def on_silence(self, tell: TellSilence, after: float = TELL_SECONDS) -> None:
         """Call a function when the server has been silent for ``after`` seconds, and when it answers again."""
-        self._asking.waits.tell, self._asking.waits.after = tell, after
+        self._requests.waits.tell, self._requests.waits.after = tell, after
 
     async def close(self) -> None:
         """Let go of all connections."""
-        self._asking.close()
+        self._requests.close()
 
 
 SLOW_SECONDS = 1.0

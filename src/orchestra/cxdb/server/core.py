@@ -13,7 +13,7 @@ from orchestra.cxdb.format.metadata import metadata_of, provenance_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.hub import Events, Session, Sessions
-from orchestra.cxdb.server.keys import AppendResult, Keys
+from orchestra.cxdb.server.idempotency import AppendResult, IdempotencyKeys
 from orchestra.cxdb.server.meters import Meters, TreeSizes, now_ms
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
@@ -56,7 +56,7 @@ class Core:
         self._types_of: int | None = None
         self._seen = 0
         self._newest = 0
-        self._keys = Keys(store.folder())
+        self._keys = IdempotencyKeys(store.folder())
 
     async def create(self, session: Session, base_turn: int) -> Head:
         """A new context; the session is listed from then on."""

@@ -18,7 +18,7 @@ MANY = 20
 """Waiting events that are told without a pause."""
 
 
-class Event(NamedTuple):
+class ServerEvent(NamedTuple):
     """Something that happened."""
 
     name: str
@@ -102,12 +102,12 @@ class EventReader:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[ServerEvent] = deque()
         self._told = asyncio.Event()
         self._last: tuple[object, float] = (None, 0.0)
         self._ended = False
 
-    def put(self, event: Event) -> None:
+    def put(self, event: ServerEvent) -> None:
         """Queue an event; a reader whose queue is full is ended."""
         if len(self._waiting) >= QUEUE:
             self.end()
@@ -120,7 +120,7 @@ class EventReader:
         self._ended = True
         self._told.set()
 
-    async def events(self, idle: float) -> AsyncIterator[Event | None]:
+    async def events(self, idle: float) -> AsyncIterator[ServerEvent | None]:
         """Yield events as they come, and None after each ``idle`` seconds without one."""
         while True:
             while self._waiting:
@@ -158,6 +158,6 @@ class Events:
 
     def publish(self, name: str, **data: object) -> None:
         """Queue an event for every reader."""
-        event = Event(name, data)
+        event = ServerEvent(name, data)
         for reader in self.readers:
             reader.put(event)

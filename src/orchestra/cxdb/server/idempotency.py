@@ -18,7 +18,7 @@ from orchestra.cxdb.format.layout import intact, with_checksum
 from orchestra.cxdb.format.packing import digest_of
 
 MOST = 100_000
-"""Keys that are remembered; the oldest are forgotten first."""
+"""IdempotencyKeys that are remembered; the oldest are forgotten first."""
 
 _RECORD = struct.Struct("<Q16s32sQI")
 _SIZE = _RECORD.size + 4
@@ -32,7 +32,7 @@ class AppendResult(NamedTuple):
     depth: int
 
 
-class Keys:
+class IdempotencyKeys:
     """The keys of one store, other servers' over the same folder included; ``folder`` is None in memory."""
 
     def __init__(self, folder: str | None) -> None:

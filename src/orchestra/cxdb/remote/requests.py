@@ -13,7 +13,7 @@ import msgspec
 
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Frame, Malformed
-from orchestra.cxdb.remote.link import ANSWER_SECONDS, Ask, Lost, Pool, Pulse
+from orchestra.cxdb.remote.link import ANSWER_SECONDS, Lost, Pool, Pulse, WireRequest
 from orchestra.cxdb.remote.web import NoHttp, Reply, Web
 from orchestra.errors import (
     Damaged,
@@ -294,7 +294,7 @@ class Requests:
             try:
                 async with self.pool.link(patience.left, fresh=refused > 0) as link:
                     used = not link.fresh
-                    (answer,) = await link.exchange([Ask(kind, payload)], patience.left)
+                    (answer,) = await link.exchange([WireRequest(kind, payload)], patience.left)
                     return self.payload(answer, what)
             except Lost as lost:
                 self.drop_connections()

@@ -11,7 +11,7 @@ import msgspec
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Malformed, WireTurn
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.remote.asking import refusal
+from orchestra.cxdb.remote.requests import refusal
 from orchestra.cxdb.remote.web import Reply
 from orchestra.errors import StoreError
 from orchestra.ports.store import Turn
