@@ -8,15 +8,18 @@ from collections.abc import Callable, Sequence
 import pytest
 from msgspec.structs import replace
 
+from orchestra.config.answers import WrittenAnswer
 from orchestra.engine.asking import fits
 from orchestra.errors import ConfigError
-from orchestra.interview.auto_approve import AutoApprove
-from orchestra.interview.callback import Callback
 from orchestra.interview.console import Console
-from orchestra.interview.mailbox import MailboxInterviewer
-from orchestra.interview.queue import PreparedAnswer, Queue
-from orchestra.interview.recording import RecordingInterviewer
-from orchestra.interview.sequence import InTurn
+from orchestra.interview.interviewers import (
+    AutoApprove,
+    Callback,
+    InTurn,
+    MailboxInterviewer,
+    Queue,
+    RecordingInterviewer,
+)
 from orchestra.ports import Interviewer, Unanswered
 from orchestra.run.questions import Answer, Question, QuestionType, options_of, read
 
@@ -66,7 +69,7 @@ def console(lines: Sequence[str], screen: Screen | None = None) -> Console:
 
 
 def queue(lines: Sequence[str]) -> Queue:
-    return Queue([PreparedAnswer(choice=line, who="file:1") for line in lines])
+    return Queue([WrittenAnswer(choice=line, who="file:1") for line in lines])
 
 
 def callback(lines: Sequence[str]) -> Callback:
@@ -223,7 +226,7 @@ async def test_a_written_answer_that_does_not_fit_is_an_error_with_its_place() -
 
 
 async def test_written_answers_go_by_node_and_each_is_used_once() -> None:
-    asked = Queue([PreparedAnswer(choice="Y")], {"gate": [PreparedAnswer(choice="n", text="tests are red")]})
+    asked = Queue([WrittenAnswer(choice="Y")], {"gate": [WrittenAnswer(choice="n", text="tests are red")]})
     first, second = await asked.ask(GATE), await asked.ask(GATE)
     assert (first.value, first.text, second.value) == ("N", "tests are red", "Y")
     with pytest.raises(Unanswered):
@@ -254,3 +257,16 @@ async def test_auto_approve_does_not_cover_tool_calls_by_default() -> None:
     with pytest.raises(Unanswered):
         await AutoApprove().ask(call)
     assert (await AutoApprove(tools=True).ask(call)).label == "Approve"
+
+
+async def test_a_key_that_is_no_choice_names_the_choices_and_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+    gate = replace(GATE, options=options_of(["[Y] Ship"]), freeform=True)
+    with pytest.raises(Unanswered):
+        await console(["n"]).ask(gate)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "'n' is not an answer here: type Y (Ship) or more than one character of your own words" in shown
+
+
+async def test_a_question_without_choices_begins_with_no_or(capsys: pytest.CaptureFixture[str]) -> None:
+    await console(["because"]).ask(WORDS)
+    assert "  write what you want to say" in capsys.readouterr().err

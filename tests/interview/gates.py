@@ -18,7 +18,7 @@ from orchestra.engine.loading import event_of, history
 from orchestra.engine.running import Run
 from orchestra.engine.shared import Interviews
 from orchestra.graph.model import Graph, Node
-from orchestra.interview.callback import Callback
+from orchestra.interview.interviewers import Callback
 from orchestra.ports import Interviewer, Scope, Store
 from orchestra.run.events import Event, InterviewCompleted, InterviewStarted, Recorded, StageCompleted
 from orchestra.run.outcome import Outcome, Status

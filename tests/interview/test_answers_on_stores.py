@@ -28,7 +28,7 @@ from orchestra.cxdb.server.serve import serving
 from orchestra.engine.mailbox import ANSWER, send
 from orchestra.engine.pending import OpenQuestion
 from orchestra.graph.model import Graph, Node
-from orchestra.interview.mailbox import MailboxInterviewer
+from orchestra.interview.interviewers import MailboxInterviewer
 from orchestra.ports import Scope, Store
 from orchestra.run.outcome import Outcome
 from orchestra.run.state import Context

@@ -27,8 +27,7 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.shared import Interviews
 from orchestra.errors import StoreUnreachable
-from orchestra.interview.callback import Callback
-from orchestra.interview.mailbox import MailboxInterviewer
+from orchestra.interview.interviewers import Callback, MailboxInterviewer
 from orchestra.ports import AgentTask
 from orchestra.run.events import InterviewCompleted, InterviewStarted
 from orchestra.run.questions import Question

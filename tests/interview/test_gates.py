@@ -24,10 +24,8 @@ from orchestra.engine.sessions import find, summarize
 from orchestra.engine.shared import Interviews
 from orchestra.errors import ConfigError, Source, StoreUnreachable
 from orchestra.graph.model import Graph, Node
-from orchestra.interview.auto_approve import AutoApprove
-from orchestra.interview.callback import Callback
-from orchestra.interview.console import question_lines
-from orchestra.interview.mailbox import MailboxInterviewer
+from orchestra.interview.interviewers import AutoApprove, Callback, MailboxInterviewer
+from orchestra.interview.question_lines import question_lines
 from orchestra.ports import Scope
 from orchestra.run.events import (
     ControlRequested,

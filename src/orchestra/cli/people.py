@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import typer
@@ -14,14 +13,12 @@ from orchestra.app.requests import asker
 from orchestra.cli.options import Answers, ApproveTools, AutoApproval
 from orchestra.cli.screen.views import SessionOptions, View
 from orchestra.cli.terminal import in_foreground, use_colour, width
-from orchestra.config.answers import AnswerFile, WrittenAnswer, read_answers
+from orchestra.config.answers import read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.journal import Listener
 from orchestra.engine.shared import Interviews
-from orchestra.interview.auto_approve import AutoApprove
+from orchestra.interview.interviewers import AutoApprove, InTurn, Queue
 from orchestra.interview.notify import Notifier
-from orchestra.interview.queue import PreparedAnswer, Queue
-from orchestra.interview.sequence import InTurn
 from orchestra.ports import Interviewer
 
 
@@ -51,7 +48,8 @@ def interviews_for(shown: RunOptions, view: View, settings: Settings, *, always:
     if approves or shown.approve_tools:
         asked.append(AutoApprove(tools=shown.approve_tools, others=approves))
     if shown.answers is not None:
-        asked.append(queue_of(read_answers(shown.answers)))
+        written = read_answers(shown.answers)
+        asked.append(Queue(written.any, written.by_node))
     if not shown.no_input and not always and terminal():
         asked.append(console(view))
     limit = round((settings.config.humans.timeout or 0) * 1000)
@@ -74,7 +72,8 @@ def terminal() -> bool:
 
 def console(view: View) -> Interviewer:
     """The terminal as an interviewer."""
-    from orchestra.interview.console import Console, EditingReader, LineReader, PlainReader
+    from orchestra.interview.console import Console
+    from orchestra.interview.terminal import EditingReader, LineReader, PlainReader
 
     dumb = os.environ.get("TERM", "dumb") in ("dumb", "")
     reader: LineReader = PlainReader() if dumb else EditingReader(lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -85,15 +84,3 @@ def console(view: View) -> Interviewer:
         width=lambda: width(sys.stderr),
         colour=use_colour("auto", sys.stderr),
     )
-
-
-def queue_of(answers: AnswerFile) -> Queue:
-    """Written answers as an interviewer."""
-    return Queue(_prepare(answers.any), {node: _prepare(mine) for node, mine in answers.by_node.items()})
-
-
-def _prepare(written: Sequence[WrittenAnswer]) -> list[PreparedAnswer]:
-    return [
-        PreparedAnswer(choice=one.choice, text=one.text, skip=one.skip, who=one.who, span=one.span)
-        for one in written
-    ]

@@ -17,11 +17,11 @@ _KEYS = ("choice", "text", "skip")
 class WrittenAnswer(NamedTuple):
     """One written answer, a choice, words, both, or a skip, with its place."""
 
-    choice: str
-    text: str
-    skip: bool
-    who: str
-    span: Span | None
+    choice: str = ""
+    text: str = ""
+    skip: bool = False
+    who: str = "answers"
+    span: Span | None = None
 
 
 class AnswerFile(NamedTuple):
