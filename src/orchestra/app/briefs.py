@@ -129,6 +129,12 @@ def asks(graph: Graph, node: Node) -> bool:
             return False
 
 
+def workdir_of(graph: Graph, node: str, folder: Path) -> str:
+    """Return where a node's child works, relative to its parent; empty for the folder of its file."""
+    named = graph.nodes[node].text("stack.child_workdir") or graph.text("stack.child_workdir")
+    return str(folder / named) if named else ""
+
+
 def folder_of(file: str, settings: Settings) -> Path:
     """Return the folder in which a pipeline runs: the settings', its file's, else the working directory."""
     if settings.workspace is not None and settings.workspace.folder is not None:

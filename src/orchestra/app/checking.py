@@ -15,13 +15,15 @@ from orchestra.agents.models import (
     CLI,
     WITH_MODEL,
     ResolvedModel,
+    agent_of,
     layer_names,
+    tool_names,
 )
 from orchestra.agents.prompts import (
     prompt_of,
     with_goal,
 )
-from orchestra.app.briefs import Brief
+from orchestra.app.briefs import Brief, folder_of, whereabouts, workdir_of
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import entry_points_of_ours
 from orchestra.config.providers import KINDS, Provider
@@ -32,7 +34,7 @@ from orchestra.errors import ConfigError, Diagnostic, InvalidConfig, Severity, S
 from orchestra.graph.attributes import nearest
 from orchestra.graph.lint import in_order
 from orchestra.graph.lint.values import OF_NODE, problem
-from orchestra.graph.model import Node
+from orchestra.graph.model import Graph, Node
 
 USUAL_ALIASES = ("smart", "worker", CHEAP)
 """Names that are aliases in every settings file that `orchestra init` writes, and no provider's model."""
@@ -63,6 +65,31 @@ def with_agents(pipeline: Pipeline, settings: Settings, file: str, *, simulated:
             name = file if each is pipeline else each.source.name
             found += agent_diagnostics(Brief(graph=each.graph, settings=settings, file=name, simulated=simulated))
     return replace(pipeline, diagnostics=in_order((*pipeline.diagnostics, *found))) if found else pipeline
+
+
+def with_tools(pipeline: Pipeline, settings: Settings) -> Pipeline:
+    """The pipeline with findings for the tools that it or a child names and that do not exist (A30)."""
+    found = tuple(_tool_problems(pipeline, settings, folder_of(whereabouts(pipeline.source), settings)))
+    return replace(pipeline, diagnostics=(*pipeline.diagnostics, *found)) if found else pipeline
+
+
+def _tool_problems(pipeline: Pipeline, settings: Settings, folder: Path) -> Iterator[Diagnostic]:
+    if pipeline.graph is None:
+        return
+    yield from tool_findings(pipeline.graph, settings, folder)
+    for node, child in pipeline.children.items():
+        named = workdir_of(pipeline.graph, node, folder)
+        where = Path(named) if named else folder_of(whereabouts(child.source), settings)
+        yield from _tool_problems(child, settings, where)
+
+
+def tool_findings(graph: Graph, settings: Settings, folder: Path) -> Iterable[Diagnostic]:
+    """What is wrong with the tools that a graph's nodes name."""
+    if not any(tool_names(node, agent_of(node, settings.config)) for node in graph.nodes.values()):
+        return ()
+    from orchestra.app.toolboxes import tool_problems  # only a pipeline that names tools pays for what it imports
+
+    return tool_problems(graph, settings, folder)
 
 
 def _unique(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

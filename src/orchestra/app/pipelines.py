@@ -82,6 +82,28 @@ class Pipeline:
         return self.graph
 
 
+_OF_AGENTS = frozenset({"agent", "backend", "attach", "output_schema", "cli", "fallbacks"})
+"""What a node says of its agent, and no rule of the language can judge."""
+
+
+def needs_settings(pipeline: Pipeline) -> bool:
+    """Whether a pipeline says something of its agents that has to be checked, though no settings are written."""
+    graphs = [each.graph for each in pipeline.whole() if each.graph is not None]
+    if any(
+        key.partition(".")[0] in _OF_AGENTS
+        for graph in graphs
+        for node in graph.nodes.values()
+        for key in node.attributes
+    ):
+        return True
+    written = {one.text("llm_provider") for graph in graphs for one in (graph, *graph.nodes.values())} - {""}
+    if not written:
+        return False
+    from orchestra.config.providers import KINDS  # few pipelines name a provider
+
+    return not written <= set(KINDS)
+
+
 def read(file: Path | str) -> tuple[Source, tuple[Diagnostic, ...]]:
     """Return a pipeline file's text (``-`` is standard input). Raises ``ConfigError`` if it is missing."""
     if str(file) == "-":

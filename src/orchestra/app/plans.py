@@ -16,12 +16,12 @@ from blake3 import blake3
 from msgspec import Struct
 
 from orchestra.agents.codergen import Agents
-from orchestra.agents.models import SIMULATION, agent_of, only_reads, run_limit, tool_names
+from orchestra.agents.models import SIMULATION, agent_of, only_reads, run_limit
 from orchestra.agents.pricing import prices_of
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario, Script, SimulatedTools, Simulation
-from orchestra.app.briefs import Brief, asks, folder_of, whereabouts
-from orchestra.app.checking import agent_diagnostics
+from orchestra.app.briefs import Brief, asks, folder_of, whereabouts, workdir_of
+from orchestra.app.checking import agent_diagnostics, tool_findings
 from orchestra.app.pipelines import Pipeline, compile_pipeline, recorded_reader
 from orchestra.app.plugins import BACKENDS, HANDLERS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.settings import Settings
@@ -222,12 +222,6 @@ def _readers(graph: Graph, scenario: Scenario, settings: Settings) -> frozenset[
     )
 
 
-def workdir_of(graph: Graph, node: str, folder: Path) -> str:
-    """Return where a node's child works, relative to its parent; empty for the folder of its file."""
-    named = graph.nodes[node].text("stack.child_workdir") or graph.text("stack.child_workdir")
-    return str(folder / named) if named else ""
-
-
 def text_hash(text: str) -> str:
     """Return the hash that identifies a pipeline's text: BLAKE3-256, in hex."""
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -264,7 +258,7 @@ def _not_runnable(plan: JoinedPlan) -> list[Diagnostic]:
     children = (plans[0] for plans in plan.children.values())
     problems = [found for child in children for found in _not_runnable(child)]
     problems += [one for one in agent_diagnostics(plan.brief) if one.severity is Severity.ERROR]
-    problems += _tool_problems(graph, settings, plan.agents.folder)
+    problems += tool_findings(graph, settings, plan.agents.folder)
     for name, (kind, handler) in plan.runs.items():
         if handler is None:
             node = graph.nodes[name]
@@ -280,14 +274,6 @@ def _not_runnable(plan: JoinedPlan) -> list[Diagnostic]:
                 )
             )
     return problems
-
-
-def _tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
-    if not any(tool_names(node, agent_of(node, settings.config)) for node in graph.nodes.values()):
-        return []
-    from orchestra.app.toolboxes import tool_problems  # only a run whose nodes name tools pays for what it imports
-
-    return tool_problems(graph, settings, folder)
 
 
 class ResumeChanges(Struct, frozen=True, kw_only=True):

@@ -6,14 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestra.app.pipelines import Pipeline, compile_pipeline, read
+from orchestra.app.pipelines import Pipeline, compile_pipeline, needs_settings, read
 from orchestra.cli.errors import INVALID, USAGE, show_diagnostics
 from orchestra.cli.options import AsJson, Colour, Config, EnvFile
 from orchestra.cli.terminal import complain, deliver, room, say, say_json, use_colour, width
@@ -23,7 +22,7 @@ from orchestra.graph import render, report
 from orchestra.graph.attributes import nearest
 from orchestra.graph.explain import entries
 from orchestra.graph.explain import explain as explanation
-from orchestra.graph.model import Graph, Node
+from orchestra.graph.model import Graph
 from orchestra.graph.report import plural, wrap
 
 if TYPE_CHECKING:
@@ -97,7 +96,13 @@ def _check(name: str, wanted: CompileOptions) -> Pipeline:
     settings = _settings(name, wanted)
     secrets = known_secrets() if settings is None else settings.secrets
     pipeline = compile_pipeline(source, found, variables={}, secrets=secrets, strict=wanted.strict)
-    return _with_agents(_with_tools(pipeline, settings, name), settings, name)
+    if settings is None and not needs_settings(pipeline):
+        return pipeline
+    from orchestra.app.checking import with_agents, with_tools  # only a pipeline with agents pays for knowing them
+    from orchestra.cli.stores import settings_for
+
+    settings = settings or settings_for(None, None, name)
+    return with_agents(with_tools(pipeline, settings), settings, name)
 
 
 _STORE = ("ORCHESTRA_CXDB_", "ORCHESTRA_TEST_")
@@ -113,31 +118,6 @@ def _settings(name: str, wanted: CompileOptions) -> Settings | None:
     from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
 
     return settle(folders=folders, environment=os.environ, config=wanted.config)
-
-
-def _with_agents(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
-    """Return the pipeline with findings about its agents and those of its children."""
-    if settings is None and not any(_names_agent(node) for node in _nodes(pipeline)) and not _names_other(pipeline):
-        return pipeline
-    from orchestra.app.checking import with_agents
-    from orchestra.cli.stores import settings_for
-
-    return with_agents(pipeline, settings or settings_for(None, None, name), name)
-
-
-def _names_agent(node: Node) -> bool:
-    return any(key.partition(".")[0] in ("agent", "backend") for key in node.attributes)
-
-
-def _names_other(pipeline: Pipeline) -> bool:
-    """Whether a pipeline or a node names an unusual provider."""
-    graphs = [each.graph for each in pipeline.whole() if each.graph is not None]
-    written = {one.text("llm_provider") for graph in graphs for one in (graph, *graph.nodes.values())} - {""}
-    if not written:
-        return False
-    from orchestra.config.providers import KINDS
-
-    return not written <= set(KINDS)
 
 
 def _agents(name: str, format_: str, wanted: CompileOptions) -> int:
@@ -157,38 +137,6 @@ def _agents(name: str, format_: str, wanted: CompileOptions) -> int:
     else:
         say_prompt(brief, wanted.prompt, as_json=format_ == "json")
     return 0 if _passes(pipeline, wanted.strict) else INVALID
-
-
-def _nodes(pipeline: Pipeline) -> Iterator[Node]:
-    """The nodes of a pipeline and of its children."""
-    return (node for each in pipeline.whole() if each.graph is not None for node in each.graph.nodes.values())
-
-
-def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
-    """The pipeline with findings for the tools that it or a child names and that do not exist (A30)."""
-    if not any(node.has("agent.tools") or node.has("agent") for node in _nodes(pipeline)):
-        return pipeline
-    from orchestra.app.briefs import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
-    from orchestra.cli.stores import settings_for
-
-    settings = settings or settings_for(None, None, name)
-    folder = folder_of(whereabouts(pipeline.source), settings)
-    found = tuple(_tool_problems(pipeline, settings, folder))
-    return replace(pipeline, diagnostics=(*pipeline.diagnostics, *found)) if found else pipeline
-
-
-def _tool_problems(pipeline: Pipeline, settings: Settings, folder: Path) -> Iterator[Diagnostic]:
-    from orchestra.app.briefs import folder_of, whereabouts
-    from orchestra.app.plans import workdir_of
-    from orchestra.app.toolboxes import tool_problems
-
-    if pipeline.graph is None:
-        return
-    yield from tool_problems(pipeline.graph, settings, folder)
-    for node, child in pipeline.children.items():
-        named = workdir_of(pipeline.graph, node, folder)
-        where = Path(named) if named else folder_of(whereabouts(child.source), settings)
-        yield from _tool_problems(child, settings, where)
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:
