@@ -30,7 +30,8 @@ class Interviewer(Protocol):
         """
 
     async def ask_multiple(self, questions: Sequence[Question]) -> list[Answer]:
-        """The answers to several questions, in their order."""
+        """Ask one question after the other; return the answers in the order of the questions."""
+        return [await self.ask(question) for question in questions]
 
     async def inform(self, message: str, stage: str) -> None:
         """Tell a person something that needs no answer; ``stage`` is the node it is about."""
