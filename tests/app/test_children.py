@@ -13,6 +13,7 @@ from orchestra.app.runs import RunSetup, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.archives import take_out
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import rows
@@ -369,3 +370,15 @@ async def test_a_childs_commands_run_in_the_folder_that_is_named_for_it_else_in_
         assert result.good
         child = (await sessions(store))[1]
         assert child.context["tool.output"] == str(tmp_path / folder)
+
+
+async def test_a_child_of_a_node_in_a_branch_belongs_to_the_session_and_is_exported_with_it(tmp_path: Path) -> None:
+    fan = """digraph parent { start [shape=Mdiamond] exit [shape=Msquare] fan [shape=component]
+      meet [shape=tripleoctagon] check [type=pipeline, stack.child_dotfile="parts/check.dot"] other [prompt="o"]
+      start -> fan -> {check other} -> meet -> exit }"""
+    store = MemoryStore()
+    run = await begun(compiled(tmp_path, fan), store, "nodes: {}")
+    await run.walk()
+    child, parent = await rows(store)
+    assert (child.parent, child.why) == (parent.context_id, "child")
+    assert [one.row.session for one in await take_out(store, run.session)] == [parent.session, child.session]

@@ -143,27 +143,17 @@ async def _cancel_children(
 
 
 async def _below(store: Store, context_id: int) -> list[Row]:
-    """The children of a session and of its branches, and theirs, those nearest to it first.
+    """The children of a session, and theirs, those nearest to it first.
 
     Each comes with those as which it restarted.
     """
     known, found = await rows(store), list[Row]()
     above: list[tuple[int, tuple[str, ...]]] = [(context_id, ("child",))]
     for parent, whys in above:  # grows while it is read
-        contexts = await _contexts(store, parent)
         for row in known:
-            if row.parent in contexts and row.why in whys:
+            if row.parent == parent and row.why in whys:
                 found.append(row)
                 above.append((row.context_id, ("child", "restart")))
-    return found
-
-
-async def _contexts(store: Store, context_id: int) -> set[int]:
-    """The context of a session, and those of its branches that have not ended."""
-    found = {context_id}
-    for fan in (await load(store, context_id)).state.fans.values():
-        for branch in fan.begun:
-            found |= await _contexts(store, branch)
     return found
 
 

@@ -23,6 +23,7 @@ from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.codec import from_map, to_text
 from orchestra.run.declare import BlobRef
 from orchestra.run.events import Meta, PipelineImported
+from orchestra.run.outcome import Json
 from orchestra.run.state import RunState
 
 _unpack = msgspec.msgpack.Decoder().decode
@@ -221,7 +222,7 @@ async def put_in(store: Store, taken: Sequence[ArchivedSession], clock: Clock, o
     await _put_turns(store, [chain for one in every for chain in one])
     states = []
     for one, walks in zip(taken, every, strict=True):
-        await _branches_placed(store, one, walks, places[one.row.context_id], clock)
+        await _branches_placed(store, one, walks, places, clock)
         states.append(await _place(store, one, walks, places, clock))
     for one, state in zip(taken, states, strict=True):
         place = places[one.row.context_id]
@@ -283,15 +284,18 @@ async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
 
 
 async def _branches_placed(
-    store: Store, one: ArchivedSession, every: Sequence[_PutIn], place: SessionPlace, clock: Clock
+    store: Store, one: ArchivedSession, every: Sequence[_PutIn], places: Mapping[int, SessionPlace], clock: Clock
 ) -> None:
-    """Record after a branch's chain the new ids of its own branches, unless it ended without."""
+    """Record after a branch's chain the new ids of its own branches and children, unless it ended without."""
+    place = places[one.row.context_id]
     for chain in every[1:]:
         state = await load_state(store, chain.context)
-        if state.result is not None and not state.fans:
+        if state.result is not None and not state.fans and not state.children:
             continue
         path = state.branch.path if state.branch is not None else ""
-        event = PipelineImported(mailbox=place.mailbox, branches=_below(every, chain))
+        event = PipelineImported(
+            mailbox=place.mailbox, branches=_below(every, chain), children=_children(state, places)
+        )
         meta = Meta(session=one.row.session, epoch=state.epoch + 1, sequence=1, at=clock.now_ms(), branch=path)
         await store.append(chain.context, [turn_of(meta, event)])
 
@@ -299,6 +303,12 @@ async def _branches_placed(
 def _below(every: Sequence[_PutIn], chain: _PutIn) -> dict[str, int]:
     """The contexts here of the branches that a chain names, all of its session's, by those there."""
     return {str(other.known_as): other.context for other in every[1:] if other is not chain}
+
+
+def _children(state: RunState, places: Mapping[int, SessionPlace]) -> dict[str, Json]:
+    """The contexts and mailboxes here of the children that a chain names, by session."""
+    named = ((child.session, places.get(child.context_id)) for child in state.children.values())
+    return {session: [here.context_id, here.mailbox] for session, here in named if here is not None}
 
 
 async def _place(
@@ -315,11 +325,7 @@ async def _place(
         parent_context=parent.context_id if parent is not None else 0,
         next_context=following.context_id if following is not None else 0,
         next_mailbox=following.mailbox if following is not None else 0,
-        children={
-            child.session: [here.context_id, here.mailbox]
-            for child in state.children.values()
-            if (here := places.get(child.context_id)) is not None
-        },
+        children=_children(state, places),
         branches=_below(every, every[0]),
     )
     meta = Meta(session=one.row.session, epoch=state.epoch + 1, sequence=1, at=clock.now_ms())

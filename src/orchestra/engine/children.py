@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -30,11 +30,11 @@ from orchestra.engine.opening import (
 from orchestra.engine.sessions import find, has_begun, own
 from orchestra.engine.stage import Stage
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
-from orchestra.errors import ConfigError, SessionTaken, Undecided
-from orchestra.ports import Suspended, Telemetry
+from orchestra.errors import SessionTaken, Undecided
+from orchestra.ports import Suspended, Telemetry, Workspace
 from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
 from orchestra.run.outcome import Json
-from orchestra.run.state import NEW, ChildRecord, Result, RunState, Spent
+from orchestra.run.state import NEW, Result, RunState, Spent
 
 LOOK_SECONDS = 1.0
 """How often a child that this process does not run is read, in seconds."""
@@ -47,6 +47,8 @@ class WalkableRun(Protocol):
     """A run that can be walked: ``engine.running.Run``."""
 
     opened: OpenSession
+    plan: Plan
+    wiring: Wiring
 
     @property
     def state(self) -> RunState:
@@ -54,6 +56,9 @@ class WalkableRun(Protocol):
 
     async def walk(self) -> Result | None:
         """Run it to its end or pause."""
+
+    def below(self, opened: OpenSession, plan: Plan, control: Control, shared: Workspace | None) -> WalkableRun:
+        """Return the run of a child session, which works in the workspace of its node."""
 
 
 class ChildSession:
@@ -64,7 +69,7 @@ class ChildSession:
     """
 
     def __init__(self, stage: Stage, wiring: Wiring, place: SessionPlace, state: RunState = NEW) -> None:
-        self._stage = stage
+        self.stage = stage
         self._wiring = wiring
         self._place = place
         self._state = state
@@ -107,7 +112,7 @@ class ChildSession:
         """
         self._raise_if_waiting()
         await (self._wait_for_walk(seconds) if self.walking else self._wait_for_events(seconds))
-        if self._stage.control.pausing:
+        if self.stage.control.pausing:
             await self._suspend()
         self._raise_if_waiting()
 
@@ -124,7 +129,7 @@ class ChildSession:
     async def _wait_for_events(self, seconds: float) -> None:
         before, clock = self.telemetry().status, self._wiring.clock
         until = clock.boot_seconds() + seconds  # a clock that is set does not make it longer
-        while not self._stage.control.pausing:
+        while not self.stage.control.pausing:
             await self._first(clock.sleep(max(0.0, min(LOOK_SECONDS, until - clock.boot_seconds()))))
             await self.look()
             if self.telemetry().status != before or clock.boot_seconds() >= until:
@@ -133,7 +138,7 @@ class ChildSession:
     async def _first(self, *waits: Coroutine[Any, Any, object]) -> None:
         """Wait for the first of these, or for the parent's pause."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(wait) for wait in (*waits, self._stage.control.wait_for_pause())]
+            tasks = [group.create_task(wait) for wait in (*waits, self.stage.control.wait_for_pause())]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 task.cancel()
@@ -141,14 +146,14 @@ class ChildSession:
     async def _suspend(self) -> None:
         """The parent pauses: its child pauses first, unless it ends just then."""
         if self.walking and self._task is not None:
-            self._control.pause(self._stage.control.reason)
+            self._control.pause(self.stage.control.reason)
             await asyncio.wait({self._task})
         if not self.telemetry().ended:
             raise Suspended
 
     async def context(self) -> Mapping[str, Json]:
         """Its context as its nodes left it."""
-        return {key: await self._stage.resolve(value) for key, value in self.state.context.items()}
+        return {key: await self.stage.resolve(value) for key, value in self.state.context.items()}
 
     async def steer(self, text: str) -> None:
         """Put an instruction for its next agent into its mailbox."""
@@ -166,14 +171,14 @@ class ChildSession:
     async def _send(self, action: str, text: str) -> None:
         opened = self._run.opened if self._run is not None else None
         place = opened.place if opened is not None else self._place
-        parent = self._stage.journal.state.session
+        parent = self.stage.journal.state.session
         await send(
             self._wiring.store,
             place.mailbox,
             place.session,
             action,
             text=text,
-            who=f"{self._stage.step.node} of {parent}",
+            who=f"{self.stage.step.node} of {parent}",
             now_ms=self._wiring.clock.now_ms(),
         )
 
@@ -181,26 +186,26 @@ class ChildSession:
         """The node lets go of it: it pauses with its parent, else it is stopped."""
         if not self.walking or self._task is None:
             return
-        control = self._stage.control
+        control = self.stage.control
         if control.pausing and not control.canceling:
             self._control.interrupt(control.reason)
         else:
-            self._control.cancel(control.reason or f"{self._stage.step.node} stopped it")
+            self._control.cancel(control.reason or f"{self.stage.step.node} stopped it")
         await asyncio.wait({self._task})
 
     def record_end(self) -> None:
         """Record how it ended and what it spent, unless it only stopped because its parent does."""
         seen, spent = self.telemetry(), self.state.spent
-        known = self._stage.journal.state.children.get(self._stage.step.node)
+        known = self.stage.journal.state.children.get(self.stage.step.node)
         if known is not None and known.status:
             return
-        if not seen.ended or (seen.status == "canceled" and self._stage.control.pausing):
+        if not seen.ended or (seen.status == "canceled" and self.stage.control.pausing):
             return
         counted = known.counted if known is not None else Spent()
-        self._stage.journal.record(
+        self.stage.journal.record(
             ChildEnded(
                 status=seen.status,
-                node=self._stage.step.node,
+                node=self.stage.step.node,
                 error="" if seen.status == "success" else seen.reason,
                 child_session=seen.session,
                 tokens_in=max(0, spent.tokens_in - counted.tokens_in),
@@ -236,33 +241,26 @@ def telemetry(state: RunState, *, alive: bool) -> Telemetry:
     )
 
 
-RunOf = Callable[[OpenSession, Plan, Control], WalkableRun]
-"""Makes a run of a session."""
-
-
 @asynccontextmanager
-async def child_session(
-    stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_of: RunOf
-) -> AsyncIterator[ChildSession]:
-    """Yield a node's child session, running while this is open; or a named one, which is only watched."""
+async def child_session(run: WalkableRun, stage: Stage, session: str) -> AsyncIterator[ChildSession]:
+    """Yield the child of a run's node, running while this is open; or a named session, which is only watched."""
+    wiring = run.wiring
     if session:
         child = ChildSession(stage, wiring, own(await find(wiring.store, session)))
         await child.look()
         yield child
         return
-    plans = plan.children.get(stage.step.node)
-    if plans is None:
-        raise ConfigError("it names no child pipeline", fix='set `stack.child_dotfile="..."` on the node')
-    chosen = plans[min(stage.execution, len(plans)) - 1]
-    before = await earlier_child(wiring.store, stage.journal.state, stage.step, chosen)
+    plans = run.plan.children[stage.step.node]
+    plan = plans[min(stage.execution, len(plans)) - 1]
+    before = await earlier_child(wiring.store, stage.journal.state, stage.step, plan)
     known = stage.journal.state.children.get(stage.step.node)
     ended = known is not None and same_attempt(known, stage.step) and (known.status or (before and before.ended))
     opened = None
     if known is not None and before is not None and ended:
         child = ChildSession(stage, wiring, place_of(known), before.state)
     else:
-        child = ChildSession(stage, wiring, await _place_of_child(stage, wiring, chosen, before))
-        opened = await _open(stage, wiring, chosen)
+        child = ChildSession(stage, wiring, await _place_of_child(stage, wiring, plan, before))
+        opened = await _open(run, stage, plan)
         if opened is None:
             await child.look()
     try:
@@ -270,7 +268,7 @@ async def child_session(
             await _code_of(stage, child)
             yield child
         else:
-            async with _walking(child, opened, chosen, run_of, stage.control):
+            async with _walking(run, child, opened, plan):
                 yield child
     finally:
         child.record_end()
@@ -283,12 +281,11 @@ async def _code_of(stage: Stage, child: ChildSession) -> None:
 
 
 @asynccontextmanager
-async def _walking(
-    child: ChildSession, opened: OpenSession, plan: Plan, run_of: RunOf, outer: Control
-) -> AsyncIterator[None]:
+async def _walking(above: WalkableRun, child: ChildSession, opened: OpenSession, plan: Plan) -> AsyncIterator[None]:
     """Walk the child meanwhile; afterwards it has stopped. Its questions are asked where its parent's are."""
+    outer = child.stage.control
     control = Control(interviews=outer.interviews, outer=outer)
-    run = run_of(opened, plan, control)
+    run = above.below(opened, plan, control, child.stage.workspace)
     try:
         async with asyncio.TaskGroup() as group:
             child.run_here(run, control, group.create_task(run.walk()))
@@ -333,12 +330,12 @@ async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Chil
     return place
 
 
-async def _open(stage: Stage, wiring: Wiring, plan: Plan) -> OpenSession | None:
+async def _open(run: WalkableRun, stage: Stage, plan: Plan) -> OpenSession | None:
     """Return the recorded child, started or resumed; None if it has ended or another process runs it.
 
     Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.
     """
-    known = stage.journal.state.children[stage.step.node]
+    wiring, known = run.wiring, stage.journal.state.children[stage.step.node]
     place, first = place_of(known), None
     begun = await has_begun(wiring.store, place.mailbox)
     if begun:
@@ -347,7 +344,7 @@ async def _open(stage: Stage, wiring: Wiring, plan: Plan) -> OpenSession | None:
             return None
     else:
         loaded = await load(wiring.store, place.context_id)
-        first = _identity(stage, wiring, plan, known, loaded)
+        first = _identity(run, stage, plan, loaded)
     opening = Opening(place=place, loaded=loaded, first=first)
     try:
         opened, _wiring, _plan = await open_session(ready(wiring, plan), opening)
@@ -361,12 +358,16 @@ async def _open(stage: Stage, wiring: Wiring, plan: Plan) -> OpenSession | None:
     return opened
 
 
-def _identity(stage: Stage, wiring: Wiring, plan: Plan, known: ChildRecord, loaded: LoadedSession) -> Identity:
-    """Return a child's first event: its own pipeline, its parent's variables and secrets."""
-    parent, context_id = stage.journal.state, stage.journal.context_id
+def _identity(run: WalkableRun, stage: Stage, plan: Plan, loaded: LoadedSession) -> Identity:
+    """Return a child's first event: its own pipeline, its parent's variables and secrets.
+
+    Its parent is the session of its node, also where that is in a branch.
+    """
+    parent, context_id = stage.journal.state, run.opened.context_id
+    known = parent.children[stage.step.node]
     if not known.until:
         child = replace(parent, label=plan.graph.text("label"))
-        return start_event(wiring, plan, child, parent_context=context_id, why="child")
+        return start_event(run.wiring, plan, child, parent_context=context_id, why="child")
     had = loaded.state
     return PipelineForked(
         variables={name: value for name, value in parent.variables.items() if had.variables.get(name) != value},

@@ -44,8 +44,8 @@ class Run:
         self.opened = opened
         self._shared = shared
         self.control = control
-        self._plan = plan
-        self._wiring = wiring
+        self.plan = plan
+        self.wiring = wiring
 
     @property
     def session(self) -> str:
@@ -71,7 +71,7 @@ class Run:
     @cached_property
     def places(self) -> BranchSlots:
         """The places for nodes of branches (the ``Spawning`` protocol)."""
-        return BranchSlots(self._wiring.at_once)
+        return BranchSlots(self.wiring.at_once)
 
     async def walk(self) -> Result | None:
         """Run to the end; return None when it was paused. The session is released in any case.
@@ -82,18 +82,18 @@ class Run:
         meter.steps = steps_counted(self.state)
         if meter.outermost:
             meter.began(self.state.spent)
-            meter.add(await spent_below(self._wiring.store, self.context_id, self.state))
+            meter.add(await spent_below(self.wiring.store, self.context_id, self.state))
         try:
             while True:
                 opened = self.opened
                 self.control.asking = self._asking()
-                mailbox = Mailbox(self._wiring.store, self.state, self.control, opened.hold.answer)
+                mailbox = Mailbox(self.wiring.store, self.state, self.control, opened.hold.answer)
                 await mailbox.read()
                 self._halt_in_time()
                 result = await opened.hold.during(self._walk_once(), mailbox.listen(), self._keep_time())
                 if self.state.following is None:
                     return result
-                self.opened = await next_session(self._wiring, self._plan, opened)
+                self.opened = await next_session(self.wiring, self.plan, opened)
         except StoreUnreachable:
             self.opened.hold.drop()
             raise
@@ -103,12 +103,12 @@ class Run:
     async def _keep_time(self) -> None:
         """Stop the walks of the session when the limit of the run's time is reached (A5)."""
         while (left := self._halt_in_time()) > 0:
-            await self._wiring.clock.sleep(left)
+            await self.wiring.clock.sleep(left)
 
     def _halt_in_time(self) -> float:
         """Return the seconds left of the run's time; without any, pause and interrupt what is running."""
-        state, limits = self.state, Limits(seconds=self._plan.seconds)
-        used = max(0, self._wiring.clock.now_ms() - state.started_ms - state.idle_ms) / 1000
+        state, limits = self.state, Limits(seconds=self.plan.seconds)
+        used = max(0, self.wiring.clock.now_ms() - state.started_ms - state.idle_ms) / 1000
         for name, words in crossed_limits(limits, LimitUsage(seconds=used)):
             self.control.halt(f"the run reached its limit: {words}", name)
             self.control.interrupt(self.control.reason)
@@ -118,11 +118,11 @@ class Run:
         journal = self.opened.journal
         try:
             if self._shared is None:
-                workspace = await open_workspace(self._wiring.workspaces, journal)
+                workspace = await open_workspace(self.wiring.workspaces, journal)
             else:
                 workspace = await share_workspace(self._shared, journal)
         except (WorkspaceError, ConfigError) as error:
-            return await not_opened(journal, self._plan.graph.start, error)
+            return await not_opened(journal, self.plan.graph.start, error)
         walk = self._walk(journal, self.control, workspace)
         if workspace is None or self._shared is not None:
             return await walk.walk()
@@ -131,16 +131,16 @@ class Run:
 
     def _walk(self, journal: Journal, control: Control, workspace: Workspace | None) -> Walk:
         return Walk(
-            plan=self._plan,
+            plan=self.plan,
             journal=journal,
-            clock=self._wiring.clock,
+            clock=self.wiring.clock,
             control=control,
             spawning=self,
             workspace=workspace,
         )
 
     def _asking(self) -> Questions:
-        opened, wiring = self.opened, self._wiring
+        opened, wiring = self.opened, self.wiring
         return Questions(
             interviews=self.control.interviews,
             answers=self.control.answers,
@@ -151,18 +151,18 @@ class Run:
 
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
         """The child session of a stage (the ``Spawning`` protocol)."""
+        return child_session(self, stage, session)
 
-        def run_of(opened: OpenSession, plan: Plan, control: Control) -> Run:
-            return Run(opened=opened, plan=plan, wiring=self._wiring, control=control, shared=stage.workspace)
-
-        return child_session(stage, session, plan=self._plan, wiring=self._wiring, run_of=run_of)
+    def below(self, opened: OpenSession, plan: Plan, control: Control, shared: Workspace | None) -> Run:
+        """Return the run of a child session, which works in the workspace of its node."""
+        return Run(opened=opened, plan=plan, wiring=self.wiring, control=control, shared=shared)
 
     async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
         """Walk the branches of a stage (the ``Spawning`` protocol)."""
         return await FanOut(
             stage=stage,
-            plan=self._plan,
-            wiring=self._wiring,
+            plan=self.plan,
+            wiring=self.wiring,
             walk_of=self._walk,
             decided=decided,
             limit=plan.limit,
