@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from orchestra.cxdb.embedded.store import NO_TREES
+from orchestra.cxdb.embedded.store import NO_TREES, Counts
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.server.backing import Counts
 from orchestra.ports import Head, NewTurn, Turn
 
 

@@ -146,7 +146,7 @@ class CountingStore:
     async def attach_fs(self, turn_id: int, root: bytes) -> None:
         await self.inner.attach_fs(turn_id, root)
 
-    def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
+    def watch(self, context_id: int) -> AsyncIterator[Head]:
         return self.inner.watch(context_id)
 
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:

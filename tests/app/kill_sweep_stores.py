@@ -24,8 +24,8 @@ from kill_sweep_story import Story, told
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import Backing, ServedEmbedded
 from orchestra.cxdb.server.http import Guard
+from orchestra.cxdb.server.servable import EmbeddedStore, ServableStore
 from orchestra.cxdb.server.serve import serving
 from orchestra.ports import Head, Hold, NewTurn, Store, Turn
 from served_memory import ServedMemory
@@ -218,7 +218,7 @@ def later(clock: mmap.mmap) -> None:
     struct.pack_into("q", clock, 0, passed + LATER_MS)
 
 
-async def _serve(backing: Backing, tell: int) -> None:
+async def _serve(backing: ServableStore, tell: int) -> None:
     async with serving(backing, guard=Guard()) as at:
         os.write(tell, json.dumps([at.host, at.port, at.http_host, at.http_port]).encode())
         os.close(tell)
@@ -226,7 +226,7 @@ async def _serve(backing: Backing, tell: int) -> None:
 
 
 @contextmanager
-def _server(case: Case, folder: Path, backing: Callable[[Callable[[], int]], Backing]) -> Iterator[Home]:
+def _server(case: Case, folder: Path, backing: Callable[[Callable[[], int]], ServableStore]) -> Iterator[Home]:
     clock = mmap.mmap(-1, 8)
     told_at, tell = os.pipe()
 
@@ -253,7 +253,7 @@ def _server(case: Case, folder: Path, backing: Callable[[Callable[[], int]], Bac
 
 @contextmanager
 def at_server_over_memory(case: Case, folder: Path) -> Iterator[Home]:
-    def backing(now_ms: Callable[[], int]) -> Backing:
+    def backing(now_ms: Callable[[], int]) -> ServableStore:
         served = ServedMemory()
         served._now_ms = now_ms
         return served
@@ -264,8 +264,8 @@ def at_server_over_memory(case: Case, folder: Path) -> Iterator[Home]:
 
 @contextmanager
 def at_server_over_folder(case: Case, folder: Path) -> Iterator[Home]:
-    def backing(now_ms: Callable[[], int]) -> Backing:
-        return ServedEmbedded.open(folder / "served", now_ms=now_ms, capacity=LOG)
+    def backing(now_ms: Callable[[], int]) -> ServableStore:
+        return EmbeddedStore.open(folder / "served", now_ms=now_ms, capacity=LOG)
 
     with _server(case, folder, backing) as home:
         yield home

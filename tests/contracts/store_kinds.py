@@ -14,7 +14,6 @@ from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.ports import Store
@@ -106,7 +105,7 @@ async def remote_over_memory(_folder: Path) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def remote_over_embedded(folder: Path) -> AsyncIterator[Store]:
-    served = ServedEmbedded.open(folder / "store")
+    served = EmbeddedStore.open(folder / "store")
     async with serving(served, guard=Guard()) as at:
         store = RemoteStore(place_of(at), patience=5)
         yield store

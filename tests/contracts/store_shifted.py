@@ -76,11 +76,9 @@ class Shifted:
     async def attach_fs(self, turn_id: int, root: bytes) -> None:
         await self._store.attach_fs(self._in(turn_id), root)
 
-    async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
-        place = None if context_id is None else context_id + self._context
-        async for head in self._store.watch(place):
-            if head.context_id > self._context:
-                yield self._head(head)
+    async def watch(self, context_id: int) -> AsyncIterator[Head]:
+        async for head in self._store.watch(context_id + self._context):
+            yield self._head(head)
 
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
         await self._store.publish_types(bundle_id, bundle)

@@ -289,13 +289,6 @@ async def test_a_watcher_is_notified_of_a_contexts_head_and_of_each_change(store
     assert seen[-1] == Head(context, 3, 2)
 
 
-async def test_a_watcher_of_all_is_notified_of_new_contexts(store: Store) -> None:
-    task = asyncio.get_running_loop().create_task(anext(aiter(store.watch())))
-    await asyncio.sleep(0.02)
-    context = (await store.create()).context_id
-    assert (await asyncio.wait_for(task, 5)).context_id == context
-
-
 async def test_watching_an_unknown_context_is_not_found(store: Store) -> None:
     with pytest.raises(SessionNotFound):
         await anext(aiter(store.watch(5)))

@@ -295,7 +295,7 @@ def play_at_random(path: Path, files: Files, model: MemoryStore, rng: random.Ran
         pass
     finally:
         for handle in handles:
-            handle._let_go()
+            handle._handle.release()
     return allowed
 
 
@@ -365,8 +365,8 @@ def die_then_lose_power(path: Path, at: int, rng: random.Random, lossy: Lossy) -
         run(store.close())
     except PowerCut:
         pass
-    store._let_go()
-    with other._writing():
+    store._handle.release()
+    with other._handle.writing():
         pass
     if run(picture(other)) != run(picture(model)):
         run(SCRIPT[number](model))  # type: ignore[arg-type]
@@ -377,7 +377,7 @@ def die_then_lose_power(path: Path, at: int, rng: random.Random, lossy: Lossy) -
         run(call(model))  # type: ignore[arg-type]
     seen = [run(picture(other))]
     assert seen == [run(picture(model))]
-    other._let_go()
+    other._handle.release()
     return files, seen
 
 
@@ -445,7 +445,7 @@ def play_with_a_failed_sync(path: Path, files: LossyFiles, calls: int) -> list[P
         except StoreError:
             run(call(other if number % 2 else handle))  # type: ignore[arg-type]
     for handle in (store, other):
-        handle._let_go()
+        handle._handle.release()
     return [PICTURES[calls]]
 
 

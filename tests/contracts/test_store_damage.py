@@ -38,7 +38,7 @@ def written(path: Path, *, settled: bool) -> Path:
     if settled:
         run(store.close())
     else:
-        store._let_go()
+        store._handle.release()
     return path
 
 

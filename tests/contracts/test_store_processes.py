@@ -193,7 +193,7 @@ def test_a_program_that_is_started_does_not_inherit_a_hold(quick_path: Path) -> 
 def test_a_folder_that_another_program_wrote_while_the_log_was_live_is_refused_once(quick_path: Path) -> None:
     store = opened(quick_path)
     run(store.create())
-    store._let_go()
+    store._handle.release()
     heads = quick_path / "turns/heads.tbl"
     heads.write_bytes(heads.read_bytes() * 2)
     with pytest.raises(StoreUnreachable, match="another program"):
@@ -259,7 +259,7 @@ def test_a_store_that_another_program_emptied_is_refused_and_its_log_kept(quick_
     run(store.append(1, [new("x")]))
     run(store.settle())
     run(store.append(1, [new("y")]))
-    store._let_go()
+    store._handle.release()
     for name in ("blobs/blobs.pack", "blobs/blobs.idx", "turns/turns.log", "turns/turns.meta", "turns/heads.tbl"):
         (quick_path / name).write_bytes(b"")
     log = (quick_path / "orchestra/wal").read_bytes()

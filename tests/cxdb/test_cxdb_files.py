@@ -9,7 +9,6 @@ import pytest
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format import layout
 from orchestra.cxdb.format.packing import digest_of, packer, unpack
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.types import faults
 from orchestra.errors import StoreError
 from orchestra.ports import NewTurn
@@ -107,7 +106,7 @@ async def test_bundles_whose_ids_have_the_same_file_name_are_both_kept(tmp_path:
         return b'{"registry_version":1,"bundle_id":"%s"}' % name.encode()
 
     for _ in range(2):
-        store = ServedEmbedded.open(tmp_path)
+        store = EmbeddedStore.open(tmp_path)
         for name in ("a:b", "a_b", "a#b"):
             await store.publish_types(name, bundle(name))
         assert {*store.bundles()} == {bundle("a:b"), bundle("a_b"), bundle("a#b")}
@@ -118,7 +117,7 @@ async def test_bundles_whose_ids_have_the_same_file_name_are_both_kept(tmp_path:
 
 
 async def test_a_file_of_the_registry_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    store = ServedEmbedded.open(tmp_path)
+    store = EmbeddedStore.open(tmp_path)
     await store.publish_types("good", b'{"registry_version":1,"bundle_id":"good"}')
     (tmp_path / "registry/bundle_bad.json").write_bytes(b"no bundle")
     (tmp_path / "registry/bundle_gone.json").symlink_to("nowhere")

@@ -42,7 +42,7 @@ def parents(path: Path) -> tuple[dict[int, int], dict[int, int | None]]:
     known = {record.turn_id: record.parent for record in records if record is not None}
     told = {turn_id: parent_by_heads(directory, turn_id) for turn_id in known}
     directory.close()
-    store._let_go()
+    store._handle.release()
     return known, told
 
 

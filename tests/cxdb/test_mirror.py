@@ -21,7 +21,6 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format.fstree import DIRECTORY, FILE, TreeEntry, tree
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.engine.forking import TurnChoice
@@ -125,7 +124,7 @@ async def assert_all_there(folder: Path, kept: Store, *, also: int = 0) -> list[
         assert [turn.parent for turn in chain[1:]] == [turn.turn_id for turn in chain[:-1]]
         above = by_source.get(row.parent)
         assert (there.parent, there.why) == (above.context_id if above else 0, row.why if above else "")
-    if isinstance(kept, ServedMemory | ServedEmbedded):
+    if isinstance(kept, ServedMemory | EmbeddedStore):
         assert kept.counts().turns == await own_turns(store, ours) + len(ours) + also
     await store.close()
     return theirs
@@ -245,7 +244,7 @@ async def test_a_folder_that_was_moved_continues_where_it_was(tmp_path: Path) ->
 
 async def test_a_mirror_that_serves_the_very_folder_is_refused(tmp_path: Path) -> None:
     await run(tmp_path)
-    kept = ServedEmbedded.open(tmp_path / "store")
+    kept = EmbeddedStore.open(tmp_path / "store")
     count = kept.counts().turns
     async with serving(kept, guard=Guard()) as at:
         with pytest.raises(ConfigError):
@@ -256,7 +255,7 @@ async def test_a_mirror_that_serves_the_very_folder_is_refused(tmp_path: Path) -
 
 async def test_a_mirror_is_not_mirrored_on(tmp_path: Path) -> None:
     await run(tmp_path / "one")
-    kept = ServedEmbedded.open(tmp_path / "store")
+    kept = EmbeddedStore.open(tmp_path / "store")
     async with serving(kept, guard=Guard()) as at:
         await send(tmp_path / "one", server_at(at))
     await kept.close()

@@ -145,7 +145,7 @@ async def test_a_crash_at_any_change_leaves_the_old_store_or_the_new_one(
         except Killed:
             layer.armed = False
             layer.left = 1000
-            store._let_go()
+            store._handle.release()
         else:
             break
         store = EmbeddedStore.open(filled.folder, capacity=SMALL)

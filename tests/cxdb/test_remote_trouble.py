@@ -15,15 +15,15 @@ from wire_proxy import Proxy, through
 
 from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import Backing, ServedEmbedded
 from orchestra.cxdb.server.http import Guard
+from orchestra.cxdb.server.servable import EmbeddedStore, ServableStore
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.errors import SessionNotFound, StoreAbandoned, StoreError, StoreFull, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
 from served_memory import ServedMemory
 
 
-def again(store: Backing, at: Addresses) -> object:
+def again(store: ServableStore, at: Addresses) -> object:
     """A server at the same addresses."""
     return serving(store, bind=(at.host, at.port), http_bind=(at.http_host, at.http_port), guard=Guard())
 
@@ -188,7 +188,7 @@ async def test_a_wait_for_a_silent_server_can_be_canceled() -> None:
 
 
 async def test_a_run_waits_for_a_server_that_is_started_again(tmp_path: Path) -> None:
-    folder = ServedEmbedded.open(tmp_path)
+    folder = EmbeddedStore.open(tmp_path)
     async with serving(folder, guard=Guard()) as at:
         store = RemoteStore(place_of(at), patience=20)
         context = (await store.create()).context_id
@@ -197,7 +197,7 @@ async def test_a_run_waits_for_a_server_that_is_started_again(tmp_path: Path) ->
     waiting = asyncio.get_running_loop().create_task(store.append(context, [new(b"a"), new(b"b")]))
     await asyncio.sleep(0.3)
     assert not waiting.done()
-    folder = ServedEmbedded.open(tmp_path)
+    folder = EmbeddedStore.open(tmp_path)
     async with again(folder, at):
         await asyncio.wait_for(waiting, 10)
         assert [turn.payload for turn in await store.turns(context)] == [b"before", b"a", b"b"]
@@ -206,7 +206,7 @@ async def test_a_run_waits_for_a_server_that_is_started_again(tmp_path: Path) ->
 
 
 async def test_a_server_started_again_all_the_while_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    folder = ServedEmbedded.open(tmp_path)
+    folder = EmbeddedStore.open(tmp_path)
     async with serving(folder, guard=Guard()) as at:
         store = RemoteStore(place_of(at), patience=30)
         await store.contexts()
@@ -341,7 +341,7 @@ async def test_a_long_batch_does_not_stop_halfway() -> None:
 
 async def test_what_the_server_cannot_take_is_reported_as_such(tmp_path: Path) -> None:
     await _made(tmp_path)
-    reader = ServedEmbedded.open(tmp_path, read_only=True)
+    reader = EmbeddedStore.open(tmp_path, read_only=True)
     async with serving(reader, guard=Guard()) as at:
         store = RemoteStore(place_of(at), patience=1)
         with pytest.raises(StoreFull):
@@ -356,7 +356,7 @@ async def test_what_the_server_cannot_take_is_reported_as_such(tmp_path: Path) -
 
 
 async def _made(path: Path) -> None:
-    store = ServedEmbedded.open(path)
+    store = EmbeddedStore.open(path)
     await store.create()
     await store.append(1, [new(payload) for payload in BATCHES[0]])
     await store.close()

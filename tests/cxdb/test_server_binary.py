@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from wire_client import Client, served
 
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.packing import digest_of, packer
-from orchestra.cxdb.server.backing import ServedEmbedded
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_the_compression_that_a_writer_declared_comes_back(tmp_path: Path)
     raw = b"again and again " * 100
     request = frames.plain_append(1, 0, "t", 1, raw)._replace(compression=1, payload=packer()(raw)[1])
     for again in (False, True):
-        store = ServedEmbedded.open(tmp_path)
+        store = EmbeddedStore.open(tmp_path)
         async with served(store) as client:
             if not again:
                 await client.ask(frames.CREATE, frames.number(0))
@@ -166,7 +166,7 @@ async def test_a_key_is_known_to_the_next_server_over_the_folder(tmp_path: Path)
     request = frames.append(frames.plain_append(1, 0, "t", 1, b"x")._replace(key=b"k"))
     answers = []
     for number in range(3):
-        store = ServedEmbedded.open(tmp_path)
+        store = EmbeddedStore.open(tmp_path)
         async with served(store) as client:
             if not number:
                 await client.ask(frames.CREATE, frames.number(0))

@@ -13,7 +13,6 @@ from wire_client import Client, served
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format import frames
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.ports import NewTurn
 
 Event = tuple[str, dict[str, Any]]
@@ -88,7 +87,7 @@ async def test_what_a_client_does_is_reported() -> None:
 
 
 async def test_what_another_process_does_is_reported(tmp_path: Path) -> None:
-    served_store = ServedEmbedded.open(tmp_path)
+    served_store = EmbeddedStore.open(tmp_path)
     other = EmbeddedStore.open(tmp_path)
     async with served(served_store) as client, listening(client) as told:
         await other.create()
@@ -109,7 +108,7 @@ async def told_when(told: AsyncIterator[Event], count: int) -> list[tuple[object
 
 
 async def test_the_news_of_another_context_comes_apart_so_that_a_page_sees_both(tmp_path: Path) -> None:
-    store = ServedEmbedded.open(tmp_path)
+    store = EmbeddedStore.open(tmp_path)
     turn = NewTurn(type_id="t", type_version=1, payload=b"\x80")
     first, second = await store.create(), await store.create()
     async with served(store) as client, listening(client) as told:
@@ -123,7 +122,7 @@ async def test_the_news_of_another_context_comes_apart_so_that_a_page_sees_both(
 
 
 async def test_many_events_are_reported_without_a_pause(tmp_path: Path) -> None:
-    store = ServedEmbedded.open(tmp_path)
+    store = EmbeddedStore.open(tmp_path)
     turn = NewTurn(type_id="t", type_version=1, payload=b"\x80")
     contexts = [(await store.create()).context_id for _ in range(2)]
     async with served(store) as client, listening(client) as told:

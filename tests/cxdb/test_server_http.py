@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from wire_client import Client, served
 
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.fstree import DIRECTORY, FILE, SYMLINK, TreeEntry, tree
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 
 pack = msgspec.msgpack.encode
@@ -302,7 +302,7 @@ async def test_metrics_count_each_content_of_the_file_trees_once(embedded: bool,
         [TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(sub)), TreeEntry("s", SYMLINK, 0o777, 1, digest_of(b"x"))]
     )
     gone = tree([TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(b"nowhere"))])
-    async with served(ServedEmbedded.open(tmp_path) if embedded else None) as client:
+    async with served(EmbeddedStore.open(tmp_path) if embedded else None) as client:
         await client.ask(frames.CREATE, frames.number(0))
         for data in (sub, one, other, gone):
             await client.store.put_blob(data)

@@ -12,8 +12,8 @@ import msgspec
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Frame
 from orchestra.cxdb.remote.web import Reply, Web
-from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.http import Guard
+from orchestra.cxdb.server.servable import ServableStore
 from orchestra.cxdb.server.serve import Addresses, serving
 from served_memory import ServedMemory
 
@@ -23,7 +23,7 @@ class Client:
     """One connection of the binary protocol, and HTTP."""
 
     at: Addresses
-    store: Backing
+    store: ServableStore
     web: Web
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -73,7 +73,7 @@ class Client:
 
 
 @asynccontextmanager
-async def served(store: Backing | None = None, guard: Guard | None = None) -> AsyncIterator[Client]:
+async def served(store: ServableStore | None = None, guard: Guard | None = None) -> AsyncIterator[Client]:
     backing = store if store is not None else ServedMemory()
     async with serving(backing, guard=guard or Guard()) as at:
         reader, writer = await asyncio.open_connection(at.host, at.port)

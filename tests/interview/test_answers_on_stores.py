@@ -22,7 +22,6 @@ from orchestra.clock import SystemClock
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.mailbox import ANSWER, send
@@ -43,7 +42,7 @@ async def two_stores(kind: str, folder: Path) -> AsyncIterator[tuple[Store, Stor
         for store in stores:
             await store.close()
         return
-    served = ServedEmbedded.open(folder / "store")
+    served = EmbeddedStore.open(folder / "store")
     async with serving(served, guard=Guard()) as at:
         place = ServerPlace(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
         stores = [RemoteStore(place, patience=5), RemoteStore(place, patience=5)]

@@ -29,9 +29,9 @@ from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.files import Files, store_errors
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
 from orchestra.cxdb.format.registry import bundle
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.engine.mirroring import PASSES, Master, Mirror
 from orchestra.engine.sessions import Row, find, own, row_of_context
 from orchestra.errors import StoreError, StoreFull, StoreUnreachable
@@ -120,7 +120,7 @@ def _name(folder: Path) -> str:
 class _Trees:
     """The file trees of an embedded store, as the engine sees them."""
 
-    def __init__(self, store: ServedEmbedded) -> None:
+    def __init__(self, store: EmbeddedStore) -> None:
         self.any = store.has_trees
         self.root_of = store.own_fs_root
         self._store = store
@@ -138,9 +138,9 @@ class _Trees:
 
 
 @asynccontextmanager
-async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterator[tuple[ServedEmbedded, Mirror]]:
+async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterator[tuple[EmbeddedStore, Mirror]]:
     """The folder, opened for reading, and its mirror; the types of our events are published (S12)."""
-    store = ServedEmbedded.open(folder, read_only=True)
+    store = EmbeddedStore.open(folder, read_only=True)
     remote = on_server(server, patience)
     try:
         await remote.publish_types(*bundle())
@@ -185,7 +185,7 @@ async def send_now(
     raise StoreUnreachable(f"the mirror {server} keeps losing the connection", fix="see the server's log")
 
 
-async def _send(store: ServedEmbedded, mirror: Mirror, row: Row) -> MirrorResult:
+async def _send(store: EmbeddedStore, mirror: Mirror, row: Row) -> MirrorResult:
     """Send one session; a damaged or refused one does not keep others from being sent."""
     sent, trouble = 0, ""
     try:
@@ -273,7 +273,7 @@ async def follow(folder: Path, server: Server, ended: Callable[[], bool]) -> Non
 async def _has_changed(folder: Path, since: int) -> bool:
     """Whether there are turns after a place in the store; false where it cannot be opened."""
     try:
-        store = ServedEmbedded.open(folder, read_only=True)
+        store = EmbeddedStore.open(folder, read_only=True)
     except StoreError:
         return False
     changed = store.place() != since
@@ -318,7 +318,7 @@ class _Following:
                 self._last_sent = time.monotonic()
         return time.monotonic() - self._last_sent > self._server.patience
 
-    async def _send_all(self, store: ServedEmbedded, mirror: Mirror) -> int:
+    async def _send_all(self, store: EmbeddedStore, mirror: Mirror) -> int:
         """Send everything, running sessions first, then each new turn until the run has ended."""
         self._since = store.place()
         found = await mirror.sessions()
@@ -336,7 +336,7 @@ class _Following:
             rest = max(least, REST * (time.monotonic() - began))
             await asyncio.sleep(TURN_SECONDS if ended else rest)
 
-    async def _send_some(self, store: ServedEmbedded, mirror: Mirror) -> None:
+    async def _send_some(self, store: EmbeddedStore, mirror: Mirror) -> None:
         """Send what changed, and one of the sessions that were not compared yet."""
         heads, since = store.moves(self._since)
         moved = [
@@ -355,7 +355,7 @@ class _Following:
         if mirror.shaken():
             self._todo = sorted(self._rows.values(), key=lambda row: row.context_id)
 
-    async def _row(self, store: ServedEmbedded, mirror: Mirror, context: int) -> AsyncIterator[Row]:
+    async def _row(self, store: EmbeddedStore, mirror: Mirror, context: int) -> AsyncIterator[Row]:
         """Yield the session of a context: its own, that of its branch, or the one whose mailbox it is."""
         known = self._rows.get(context)
         if known is None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format.layout import LOG, PATHS
-from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.cxdb.server.types import faults
@@ -86,7 +86,7 @@ async def serve(what: ServerSetup, tell: Callable[[Addresses], None], warn: Call
             f"{what.bind} is used for both the binary protocol and HTTP", fix="choose another port with --http"
         )
     guard = Guard(hosts=frozenset(what.hosts), origins=frozenset(what.origins), token=token)
-    store = ServedEmbedded.open(what.folder)
+    store = EmbeddedStore.open(what.folder)
     try:
         for fault in faults((f"{path.parent.name}/{path.name}", raw) for path, raw in store.registry.files()):
             warn(fault)

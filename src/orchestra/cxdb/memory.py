@@ -163,21 +163,20 @@ class MemoryStore:
             at = self._turn(at).parent
         return None
 
-    async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
-        """Heads as they move."""
+    async def watch(self, context_id: int) -> AsyncIterator[Head]:
+        """Yield a context's head now and after each change."""
         import asyncio  # only a watcher has a loop; others need not pay for the import
 
         moved = asyncio.Event()
         self._waiting.add(moved.set)
         try:
-            told: dict[int, int] = {}
+            last: Head | None = None
             while True:
                 moved.clear()
-                wanted = [self._row(context_id)] if context_id is not None else list(self._contexts.values())
-                for row in wanted:
-                    if told.get(row.context_id) != row.head_turn:
-                        told[row.context_id] = row.head_turn
-                        yield Head(row.context_id, row.head_turn, row.head_depth)
+                head = await self.head(context_id)
+                if head != last:
+                    last = head
+                    yield head
                 await moved.wait()
         finally:
             self._waiting.discard(moved.set)

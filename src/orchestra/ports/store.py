@@ -120,11 +120,8 @@ class Store(Protocol):
     async def attach_fs(self, turn_id: int, root: bytes) -> None:
         """Attach a file tree (the hash of its stored root blob) to a turn; the last one wins."""
 
-    def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
-        """Heads as they move, of one context or of all; the first is where it stands now.
-
-        Moves that follow one another quickly may come as one.
-        """
+    def watch(self, context_id: int) -> AsyncIterator[Head]:
+        """Yield a context's head now and after each change; quick changes may come as one."""
 
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
         """Make a registry bundle (JSON) known; the same bytes twice are once."""

@@ -14,16 +14,11 @@ from typing import Any, TypeVar
 from orchestra.cxdb.embedded import recovery
 from orchestra.cxdb.embedded.adopt import Progress
 from orchestra.cxdb.embedded.batch import Batch
-from orchestra.cxdb.embedded.bundles import BundleFiles
-from orchestra.cxdb.embedded.contexts import Contexts
 from orchestra.cxdb.embedded.directory import LOCK, Directory
 from orchestra.cxdb.embedded.files import trouble
-from orchestra.cxdb.embedded.hashes import Hashes
-from orchestra.cxdb.embedded.reader import BlobPlaces, FileTrees
-from orchestra.cxdb.embedded.titles import Titles
-from orchestra.cxdb.embedded.wal import CUTTING, RECORD_HEAD, State, follows, record_of
-from orchestra.cxdb.format.layout import HEAD_SIZE, HEADS
-from orchestra.cxdb.format.metadata import metadata_of
+from orchestra.cxdb.embedded.tables import Tables
+from orchestra.cxdb.embedded.wal import CUTTING, RECORD_HEAD, SETTLED, State, follows, record_of
+from orchestra.cxdb.format.layout import HEAD_SIZE
 from orchestra.cxdb.format.packing import packer
 from orchestra.errors import Damaged, StoreError, StoreFull, StoreGone, StoreUnreachable
 
@@ -34,9 +29,6 @@ MANY_BEHIND = 4096 * HEAD_SIZE
 
 SHARED = 1 << 20
 """Bytes of a batch above which no further change joins it."""
-
-MANY_ROOTS = 8192
-"""How many turns are remembered with the first turn of their chain."""
 
 
 class _Change:
@@ -85,50 +77,43 @@ class Handle:
     """An open folder that reads without a lock and writes batches under it."""
 
     def __init__(self, directory: Directory, *, now_ms: Callable[[], int], progress: Progress) -> None:
-        self._directory = directory
+        self.directory = directory
+        self.tables = Tables(directory)
         self._files = directory.files
         self._now_ms = now_ms
         self._progress = progress
-        self._contexts = Contexts(directory)
-        self._hashes = Hashes(directory)
-        self._trees = FileTrees(directory)
-        self._places = BlobPlaces(directory)
-        self._titles = Titles(directory)
-        self.registry = BundleFiles(directory)
         self._pack = packer()
-        self._roots: dict[int, int] = {}
-        """The first turns of the chains of turns that were appended or forked lately."""
         self._waiting: list[_Change] = []
         self._suspect = False
-        self._refusal: StoreError | None = None
+        self.refusal: StoreError | None = None
         self._behind: State | None = None
         self._wrote = False
-        self._closed = False
+        self.closed = False
         self._pid = getpid()
         self._mutex = RLock()
 
-    def _begin(self, *, salvage: bool) -> None:
-        if self._directory.read_only:
-            recovery.look(self._directory, self._progress)
-            self._behind = self._directory.read_state()
-            self._contexts.load()
-            self._hashes.load()
+    def begin(self, *, salvage: bool) -> None:
+        """Recover the folder and read the tables. Raises as ``EmbeddedStore.open`` does."""
+        if self.directory.read_only:
+            recovery.look(self.directory, self._progress)
+            self._behind = self.directory.read_state()
+            self.tables.load()
         else:
-            self._files.lock(self._directory.lock_fd)
+            self._files.lock(self.directory.lock_fd)
             try:
-                if not self._files.same_file(self._directory.lock_fd, self._directory.at(LOCK)):
+                if not self._files.same_file(self.directory.lock_fd, self.directory.at(LOCK)):
                     raise self._replaced_store()
-                recovery.recover(self._directory, self._progress, salvage=salvage)
-                self._contexts.load()
-                self._hashes.load(keep=True)
-                if self._contexts.behind > MANY_BEHIND:
-                    self._contexts.save()
+                recovery.recover(self.directory, self._progress, salvage=salvage)
+                self.tables.load(keep=True)
+                if self.tables.contexts.behind > MANY_BEHIND:
+                    self.tables.contexts.save()
             finally:
-                self._files.unlock(self._directory.lock_fd)
+                self._files.unlock(self.directory.lock_fd)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        directory = self._directory
+    def writing(self) -> Iterator[None]:
+        """Hold the store's lock during the block, with the batches of other processes read."""
+        directory = self.directory
         if directory.read_only:
             raise StoreFull(f"{directory.path} is open for reading only")
         self._check_open()
@@ -150,42 +135,43 @@ class Handle:
             raise
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """Read during the block, with the batches of other processes read."""
         self._check_open()
         try:
             with self._mutex:
                 self._catch_up()
                 yield
         except OSError as error:
-            raise trouble(error, self._directory.path) from error
+            raise trouble(error, self.directory.path) from error
 
     def _check_open(self) -> None:
         if self._pid != getpid():
-            raise StoreError(f"{self._directory.path} was opened before a fork; open it again")
-        if self._closed:
-            raise StoreError(f"{self._directory.path} was closed")
-        if self._refusal is not None:
-            raise self._refusal
+            raise StoreError(f"{self.directory.path} was opened before a fork; open it again")
+        if self.closed:
+            raise StoreError(f"{self.directory.path} was closed")
+        if self.refusal is not None:
+            raise self.refusal
 
     def _catch_up_locked(self) -> None:
         """Know what others did, and finish what one that died began; a refusal is for good."""
         try:
-            if not self._files.same_file(self._directory.lock_fd, self._directory.at(LOCK)):
+            if not self._files.same_file(self.directory.lock_fd, self.directory.at(LOCK)):
                 raise StoreGone(
-                    f"{self._directory.path} was removed, or replaced by another store, while it was in use",
+                    f"{self.directory.path} was removed, or replaced by another store, while it was in use",
                     fix="put the folder back and resume, or start the run again",
                 )
             if not self._catch_up():
-                if not self._files.size(self._directory.lock_fd):
+                if not self._files.size(self.directory.lock_fd):
                     raise self._replaced_store()
                 self._suspect = True
             self._finish_what_was_begun()
         except (StoreUnreachable, Damaged) as error:
-            self._refusal = error
+            self.refusal = error
             raise
 
     def _finish_what_was_begun(self) -> None:
-        directory = self._directory
+        directory = self.directory
         state = directory.state
         if (
             self._suspect
@@ -195,11 +181,11 @@ class Handle:
         ):
             recovery.recover(directory, self._progress)
             self._suspect = False
-            self._reload()
+            self.tables.reload()
 
     def _catch_up(self) -> bool:
         """Read in what others appended; false where the lock file says nothing."""
-        directory = self._directory
+        directory = self.directory
         written = directory.read_state()
         if written is None or written is directory.state or written == directory.state:
             return written is not None
@@ -211,15 +197,14 @@ class Handle:
         directory.overlay.clear()
         before, directory.state = directory.state, written
         if written.generation != before.generation:
-            self._reload()
+            self.tables.reload()
         else:
-            self._contexts.read_heads(before.lengths[HEADS], written.lengths[HEADS])
-            self._hashes.catch_up()
+            self.tables.catch_up(before, written)
         return True
 
     def _replaced_store(self) -> StoreUnreachable:
         return StoreUnreachable(
-            f"{self._directory.path}: another process replaced the log",
+            f"{self.directory.path}: another process replaced the log",
             fix="resume from what the files hold: orchestra resume",
         )
 
@@ -229,14 +214,10 @@ class Handle:
         """
         if written != self._behind:
             self._behind = written
-            recovery.look(self._directory, self._progress)
-            self._reload()
+            recovery.look(self.directory, self._progress)
+            self.tables.reload()
 
-    def _reload(self) -> None:
-        self._contexts.load()
-        self._hashes.reload_if_changed()
-
-    async def _together(self, add: Callable[[Batch], T]) -> T:
+    async def change(self, add: Callable[[Batch], T]) -> T:
         """Make durable what ``add`` puts into a batch, and return what it returns.
 
         Changes of tasks of one event loop that are ready together share a batch and its sync (S6): the first one
@@ -267,9 +248,9 @@ class Handle:
         changes, self._waiting = self._waiting, []
         left = deque(changes)
         try:
-            with self._writing():
+            with self.writing():
                 while left:
-                    batch = Batch(self._directory.state, self._now_ms(), self._pack)
+                    batch = Batch(self.directory.state, self._now_ms(), self._pack)
                     taken = _fill(batch, left)
                     if batch.size:
                         self._commit(batch)
@@ -282,10 +263,10 @@ class Handle:
 
     def _commit(self, batch: Batch) -> None:
         """Make a batch durable with one sync, then visible; or leave no trace of it."""
-        directory, files = self._directory, self._files
+        directory, files = self.directory, self._files
         parts = batch.parts()
         if directory.state.position + RECORD_HEAD + sum(map(len, parts)) > directory.capacity:
-            self._cut()
+            self.cut()
         if directory.state.settled:
             directory.mark_unsettled()
             directory.state = directory.state._replace(flags=0)
@@ -312,25 +293,14 @@ class Handle:
             self._withdraw(state)
             raise
         self._wrote = True
-        self._remember(batch)
-
-    def _remember(self, batch: Batch) -> None:
-        for context_id, (turn_id, depth) in batch.heads.items():
-            self._contexts.move(context_id, turn_id, depth, batch.now_ms)
-        for digest, offset in batch.blobs.items():
-            self._hashes.add(digest, offset)
-        if len(self._roots) > MANY_ROOTS:
-            self._roots.clear()
-        self._roots.update(batch.roots)
-        for turn in batch.begun:
-            self._titles.add(turn.turn_id, metadata_of(turn.payload))
+        self.tables.add(batch)
 
     def _withdraw(self, state: State) -> None:
         """Undo a batch that could not be written whole; where that fails too, the next one looks again.
 
         The log forgets the batch last: as long as the log has it, the next process can complete it.
         """
-        directory, files = self._directory, self._files
+        directory, files = self.directory, self._files
         directory.state = state
         try:
             for fd, length in zip(directory.fds, state.lengths, strict=True):
@@ -343,15 +313,34 @@ class Handle:
         except OSError:
             return
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         """Sync the files, bring the tables up to date, and start a new log."""
-        self._contexts.save()
-        self._hashes.save()
-        self._titles.save()
-        recovery.start_generation(self._directory, self._directory.state)
+        self.tables.save()
+        recovery.start_generation(self.directory, self.directory.state)
 
-    def _let_go(self) -> None:
-        self._closed = True
-        self._contexts.close()
-        self._hashes.close()
-        self._directory.close()
+    def settle(self) -> None:
+        """Sync the files and empty the log, so that other programs may open the folder (S5)."""
+        with self.writing():
+            if not self.directory.state.settled:
+                self.cut()
+                self.directory.publish(self.directory.state._replace(flags=SETTLED))
+                self.directory.mark_settled()
+            self._wrote = False
+
+    def close(self) -> None:
+        """Store what waits, settle what this process wrote, and close the files. A second call does nothing."""
+        if self.closed:
+            return
+        with self._mutex:
+            self._store_waiting()
+        try:
+            if self._wrote and self.refusal is None:
+                self.settle()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Close the files as they are; the locks go with them."""
+        self.closed = True
+        self.tables.close()
+        self.directory.close()

@@ -208,36 +208,28 @@ class RemoteStore:
             self._metadata[context_id] = known
         return known
 
-    async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
-        """Heads as they move: told by the event stream, looked up where there is none."""
-        told: dict[int, int] = {}
-        async for stirred in self._changes(context_id):
-            for head in await self._heads(stirred):
-                if told.get(head.context_id) != head.turn_id:
-                    told[head.context_id] = head.turn_id
-                    yield head
+    async def watch(self, context_id: int) -> AsyncIterator[Head]:
+        """Yield a context's head now and after each change: read again at each event, or where there are none."""
+        last: Head | None = None
+        async for _ in self._changes(context_id):
+            head = await self.head(context_id)
+            if head != last:
+                last = head
+                yield head
 
-    async def _changes(self, context_id: int | None) -> AsyncIterator[int | None]:
-        """Yield what has to be read again: one context, or None for all that are watched."""
-        yield context_id
+    async def _changes(self, context_id: int) -> AsyncIterator[None]:
+        """Yield when a context's head may have changed."""
+        yield
         while True:
             try:
                 async with self._requests.web.stream("/v1/events") as pieces:
-                    yield context_id
-                    async for moved in contexts_in_stream(pieces):
-                        if context_id in (None, moved):
-                            yield moved
+                    yield
+                    async for changed in contexts_in_stream(pieces):
+                        if changed == context_id:
+                            yield
             except Lost:
-                yield context_id
+                yield
             await asyncio.sleep(POLL_SECONDS)
-
-    async def _heads(self, context_id: int | None) -> list[Head]:
-        if context_id is not None:
-            return [await self.head(context_id)]
-        body = json_of(await self._requests.get(f"/v1/contexts?limit={ALL}"), "list of contexts")
-        rows = sorted(member_list(body, "contexts"), key=lambda row: number(row, "context_id"))
-        names = ("context_id", "head_turn_id", "head_depth")
-        return [Head(*(number(row, name) for name in names)) for row in rows]
 
     @property
     def local(self) -> bool:

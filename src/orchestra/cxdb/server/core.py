@@ -11,10 +11,10 @@ from orchestra.cxdb.embedded.store import NO_TREES
 from orchestra.cxdb.format.frames import AppendAnswer, Malformed
 from orchestra.cxdb.format.metadata import metadata_of, provenance_of
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.hub import Events, Session, Sessions
 from orchestra.cxdb.server.idempotency import AppendResult, IdempotencyKeys
 from orchestra.cxdb.server.meters import Meters, TreeSizes, now_ms
+from orchestra.cxdb.server.servable import ServableStore
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
 from orchestra.ports.store import Head, NewTurn, Turn
@@ -44,7 +44,7 @@ def refusing(what: str) -> Iterator[None]:
 class Core:
     """One served store."""
 
-    def __init__(self, store: Backing, *, token: str | None) -> None:
+    def __init__(self, store: ServableStore, *, token: str | None) -> None:
         self.store = store
         self.token = token
         self.meters = Meters()

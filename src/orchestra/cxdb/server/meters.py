@@ -7,7 +7,7 @@ from collections import deque
 
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
-from orchestra.cxdb.server.backing import Backing
+from orchestra.cxdb.server.servable import ServableStore
 from orchestra.errors import StoreError
 
 HISTORY = 60
@@ -95,7 +95,7 @@ class TreeSizes:
     A blob never changes, so none is read twice. Files are not read: their directories tell their sizes.
     """
 
-    def __init__(self, store: Backing) -> None:
+    def __init__(self, store: ServableStore) -> None:
         self._store = store
         self._place = 0
         self._known: set[bytes] = set()

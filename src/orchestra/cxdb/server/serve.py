@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from orchestra.cxdb.server import binary, http, routes
-from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.core import Core
+from orchestra.cxdb.server.servable import ServableStore
 from orchestra.errors import StoreError
 
 CONNECTIONS = 512
@@ -77,7 +77,7 @@ class _Connections:
 
 @asynccontextmanager
 async def serving(
-    store: Backing,
+    store: ServableStore,
     *,
     bind: tuple[str, int] = ("127.0.0.1", 0),
     http_bind: tuple[str, int] = ("127.0.0.1", 0),
