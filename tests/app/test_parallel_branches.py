@@ -751,6 +751,10 @@ async def test_a_recorded_walk_goes_through_branches_and_says_in_which_one_it_pa
     same = await rewalk(again.session, store=store, settings=SETTINGS)
     assert same.same
     assert same.nodes == len(["start", "outer", "a", "inner", "x", "y", "z", "m1", "after", "m2", "exit"])
+    part = await rewalk(f"{again.session}/outer/inner", store=store, settings=SETTINGS)
+    assert part.nodes == len(["inner", "x", "y", "z", "m1", "after"])
+    with pytest.raises(SessionNotFound, match="no branch 'outer/nobody'"):
+        await rewalk(f"{again.session}/outer/nobody", store=store, settings=SETTINGS)
     text = f"digraph fan {{ {ENDS} w {NEST.replace('y -> z -> m1', 'y -> w -> z -> m1')} }}"
     other = ResumeChanges(graph=Source("other.dot", text))
     report = await rewalk(again.session, store=store, settings=SETTINGS, changes=other)
@@ -927,6 +931,21 @@ async def interrupted(body: str, node: str, store: Store) -> Run:
         await asyncio.sleep(30)
 
     return await ran(body, Work({node: stopping}), store=store, control=control)
+
+
+async def test_a_branch_that_a_new_pipeline_adds_to_a_fan_out_under_way_is_named_in_a_warning() -> None:
+    store = MemoryStore()
+    run = await interrupted(fan(), "b", store)
+    added = f"digraph fan {{ {ENDS} {fan()} split -> late -> meet }}"
+    again, _pipeline = await resume(
+        RunSetup(store=store, settings=SETTINGS, clock=SystemClock(), more={"codergen": Work()}),
+        run.session,
+        ResumeChanges(graph=Source("fan.dot", added)),
+    )
+    await again.walk()
+    warned = [event for event in await events(store, run.context_id) if isinstance(event, WarningRaised)]
+    assert [(event.rule, event.node) for event in warned] == [("branch_added", "split")]
+    assert "late" in warned[0].message
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -15,7 +15,7 @@ from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Chain, chains
 from orchestra.engine.loading import recorded_in, resolve
 from orchestra.engine.sessions import Row, find, has_begun, row_of
-from orchestra.errors import ConfigError, UnknownEvent
+from orchestra.errors import ConfigError, SessionNotFound, UnknownEvent
 from orchestra.graph.shell import expressions
 from orchestra.graph.substitution import substitute
 from orchestra.ports import Store
@@ -73,12 +73,14 @@ async def rewalk(
 ) -> RewalkReport:
     """Walk a session's record, and those of its restarts, with its own pipeline or with another.
 
-    Nothing is run and nothing is written. It stops where the walks part.
+    Nothing is run and nothing is written. It stops where the walks part. Of ``SESSION/fan/x`` only that branch and
+    those in it are compared.
 
     Raises ``SessionNotFound``, ``InvalidPipeline``, ``UnknownEvent`` and ``StoreError``.
     """
+    session, _, branch = session.partition("/")
     row: Row | None = await find(store, session)
-    walk = _Rewalk(store, settings, changes)
+    walk = _Rewalk(store, settings, changes, branch)
     sessions = 0
     while row is not None and walk.parting is None:
         sessions, name = sessions + 1, row.session
@@ -110,10 +112,11 @@ def _events_of(walk: Chain, session: str) -> Iterator[Recorded]:
 class _Rewalk:
     """The state of a walk over one session after the other."""
 
-    def __init__(self, store: Store, settings: Settings, changes: ResumeChanges) -> None:
+    def __init__(self, store: Store, settings: Settings, changes: ResumeChanges, only: str) -> None:
         self._store = store
         self._settings = settings
         self._changes = changes
+        self._only = only
         self._redactor = Redactor(settings.secrets)
         self._briefs: tuple[Brief, Brief] | None = None
         self._of: tuple[object, ...] = ()
@@ -126,12 +129,18 @@ class _Rewalk:
     async def over(self, row: Row) -> Row | None:
         """Walk one session; return its restart, if there is one."""
         walks = await chains(self._store, row)
+        if self._only and all(walk.path != self._only for walk in walks):
+            raise SessionNotFound(
+                f"session {row.session} has no branch {self._only!r}", fix=f"see: orchestra log {row.session}"
+            )
         forks = {(walk.parent, walk.depth) for walk in walks}
         stood: dict[tuple[int, int], RunState] = {}
         for number, walk in enumerate(walks):
             self.state, self._branch = stood.get((walk.parent, walk.depth), NEW), walk.path
+            compared = not self._only or f"{walk.path}/".startswith(f"{self._only}/")
             for recorded in _events_of(walk, row.session):
-                await self._hold_against(recorded)
+                if compared:
+                    await self._hold_against(recorded)
                 if self.parting is not None:
                     return None
                 self.state = evolve(self.state, recorded)
@@ -141,7 +150,7 @@ class _Rewalk:
                 main = self.state
         self.state = main
         following = self.state.following
-        if following is None or not await has_begun(self._store, following.mailbox):
+        if self._only or following is None or not await has_begun(self._store, following.mailbox):
             return None
         return row_of(following, row.pipeline)
 

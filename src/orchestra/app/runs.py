@@ -128,6 +128,11 @@ class RunSetup:
     async def checked(self, plan: JoinedPlan, wiring: Wiring, state: RunState) -> tuple[Wiring, JoinedPlan]:
         """Return the wiring with its repositories; raise what forbids the run, before anything is written."""
         runnable(plan)
+        if state.session and not plan.agents.folder.is_dir():
+            raise ConfigError(
+                f"session {state.session} works in {plan.agents.folder}, which does not exist",
+                fix=f"if it was moved, name the pipeline there: orchestra resume {state.session} --graph FILE",
+            )
         if self.settings.workspace is not None or state.workspace:
             simulated = bool(plan.simulation)
             wiring = wiring.on(await workspaces_of(self.settings, state.workspace, simulated=simulated))

@@ -11,7 +11,7 @@ resume after a crash finds that one and starts no second one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -285,9 +285,24 @@ async def _continue(wiring: Wiring, plan: Plan, opened: OpenSession) -> OpenSess
         return opened
     void = (await wiring.store.head(opened.mailbox)).turn_id
     opened.journal.record(change(resume_event(wiring, plan, state), void_until=void))
-    for warning in swept:
+    for warning in (*swept, *_branches_not_begun(plan, state)):
         opened.journal.record(warning)
     return opened
+
+
+def _branches_not_begun(plan: Plan, state: RunState) -> Iterator[WarningRaised]:
+    """Warn of branches that a new pipeline adds to a fan-out which continues with those that it announced."""
+    stage = cut_off(state)
+    fan = fan_at_work(state, stage) if stage is not None and plan.graph_hash != state.graph_hash else None
+    if stage is None or fan is None:
+        return
+    known = {branch.target for branch in fan.branches}
+    added = [edge.target for edge in plan.graph.outgoing(stage.node) if not edge.condition]
+    if new := [target for target in added if target not in known]:
+        message = (
+            f"{stage.node} began before it had the branch {', '.join(new)}: added branches run at its next visit"
+        )
+        yield WarningRaised(message=message, rule="branch_added", node=stage.node)
 
 
 def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed:

@@ -157,7 +157,7 @@ def _next(at: StoreAccess, session: str, state: RunState, mirror_of: str) -> lis
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
     higher = higher_limit(raised_limit(state))
     first = raise_first(limit_setting(state), higher)
-    return [look, *first, f"  resume: orchestra resume{aim} {session}{higher}", *again]
+    return [look, *first, *again, f"  resume: orchestra resume{aim} {session}{higher}"]
 
 
 def raise_first(limit: str, flag: str) -> list[str]:

@@ -76,6 +76,8 @@ def diff_text(given: argparse.Namespace) -> str:
     """The change as a unified diff: of a pull request by gh, else between two commits by git."""
     if given.pr:
         return run("gh", "pr", "diff", given.pr)
+    if subprocess.run(("git", "rev-parse"), capture_output=True).returncode:
+        sys.exit(f"{Path.cwd()} is not in a git repository: run this inside the one to review, or give pr=NUMBER")
     return run(
         "git",
         "-c",
