@@ -787,7 +787,7 @@ TRIAGE_SLIPS = [
     Slip("outcome=success &&", "outcome=success &", "&", "&&"),
     Slip("outcome=success &&", "outcome=success,", ",", "&&"),
     Slip("outcome=success &&", "result=success &&", "result", "outcome"),
-    Slip("context.count > 0", "context.count > 0 &&", '"', "", ASKS),
+    Slip("context.count > 0", "context.count > 0 &&", "&&", "remove it, or add a clause"),
     Slip("context.count > 0", "context.count gt 0", "gt", ">"),
     Slip("context.count > 0", "len(context.count) > 0", "(", "", ASKS),
     Slip("context.count > 0", "context[count] > 0", "[count]", ".", ASKS),
@@ -980,7 +980,211 @@ BUGFIX_SLIPS = [
     Slip("ship -> exit", "ship -> exit; exit -> start", "exit -> start", "delete"),
 ]
 
-TABLES = ((PIPELINE, SLIPS), (RELEASE, RELEASE_SLIPS), (TRIAGE, TRIAGE_SLIPS), (BUGFIX, BUGFIX_SLIPS))
+MIGRATE = """digraph migrate {
+    goal = "Move the service to Postgres"
+    inputs = "service, window=02:00, dry_run=false"
+    goal_gates = all
+    default_max_visits = 5
+    retry_target = plan
+    model_stylesheet = "* { llm_model: worker } #judge { llm_model: smart; reasoning_effort: high }
+        .cheap { llm_model: haiku }"
+    node [timeout=20m]
+    edge [weight=1]
+    start [shape=Mdiamond]
+    done [shape=Msquare]
+    plan [prompt="Plan the move of {{ service }} at {{ window }}", output_schema="t.json", attach="README.md"]
+    tables [shape=parallelogram, tool_command="psql -Atc 'select name from tables'", timeout=30s]
+    each [shape=component, for_each="tools.tables.output", max_parallel=3, error_policy=continue]
+    subgraph cluster_move {
+        label = "Move"
+        copy [prompt="Copy the table {{ item }}", class="cheap", max_retries=2, retry_policy=patient]
+        verify [shape=parallelogram, tool_command="./verify {{ item }} {{ dry_run }}"]
+    }
+    meet [shape=tripleoctagon, merge=all]
+    judge [prompt="Are all tables moved? {{ parallel.results }}", goal_gate=true,
+        fidelity="summary:medium", auto_status=true]
+    cutover [shape=hexagon, label="Cut over?", human.timeout=1h, human.default_choice=wait]
+    wait [shape=parallelogram, tool_command="sleep 60", max_visits=10]
+    switch [type=pipeline, stack.child_dotfile="fix.dot"]
+    start -> plan -> tables -> each
+    each -> copy -> verify -> meet -> judge
+    judge -> cutover [condition="outcome=success"]
+    judge -> plan [condition="outcome=fail || context.missing > 0", max_visits=3]
+    cutover -> switch [label="[Y] Yes"]
+    cutover -> wait [label="[W] Wait"]
+    wait -> cutover
+    switch -> done
+}
+"""
+
+MIGRATE_SLIPS = [
+    Slip("{{ service }}", "<%= service %>", "<%= service %>", "{{ service }}", REPAIRED),
+    Slip("{{ service }}", "${{ service }}", "${{ service }}", "{{ service }}", REPAIRED),
+    Slip("{{ service }}", "{{service:string}}", "{{service:string}}", "service", ASKS),
+    Slip("{{ service }}", "{{ service! }}", "{{ service! }}", "service", ASKS),
+    Slip("{{ service }}", "{{ service ?? none }}", "{{ service ?? none }}", "{{ service }}", ASKS),
+    Slip("{{ service }}", "[[ service ]]", "[[ service ]]", "{{ service }}", REPAIRED),
+    Slip("{{ service }}", "<service>", "<service>", "{{ service }}", REPAIRED),
+    Slip("{{ service }}", "%(service)s", "%(service)s", "{{ service }}", REPAIRED),
+    Slip("{{ parallel.results }}", "{{ parallel.result }}", "parallel.result", "parallel.results", REPAIRED),
+    Slip("./verify {{ item }}", "./verify {{ items }}", "items", "item", REPAIRED),
+    Slip('for_each="tools.tables.output"', 'for_each="tables"', '"tables"', "tools.tables.output", REPAIRED),
+    Slip(
+        'for_each="tools.tables.output"',
+        'for_each="tools.tables.stdout"',
+        '"tools.tables.stdout"',
+        "tools.tables.output",
+        REPAIRED,
+    ),
+    Slip(
+        'for_each="tools.tables.output"',
+        'for_each="{{ tools.tables.output }}"',
+        '"{{ tools.tables.output }}"',
+        "tools.tables.output",
+        REPAIRED,
+    ),
+    Slip(
+        'for_each="tools.tables.output"',
+        'for_each="tools.tables"',
+        '"tools.tables"',
+        "tools.tables.output",
+        REPAIRED,
+    ),
+    Slip(
+        '"service, window=02:00, dry_run=false"',
+        "service, window=02:00, dry_run=false",
+        "service, window=02:00, dry_run=false",
+        '"service',
+        REPAIRED,
+    ),
+    Slip('"service, window=02:00, dry_run=false"', '["service", "window=02:00"]', "[", "inputs", ASKS),
+    Slip('"service, window=02:00, dry_run=false"', "{service, window}", "{", "inputs", ASKS),
+    Slip(
+        '"service, window=02:00, dry_run=false"',
+        '"service; window=02:00; dry_run=false"',
+        "service; window=02:00; dry_run=false",
+        "service, window=02:00, dry_run=false",
+        REPAIRED,
+    ),
+    Slip(
+        '"service, window=02:00, dry_run=false"',
+        '"service window=02:00 dry_run=false"',
+        "service window=02:00 dry_run=false",
+        "service, window=02:00, dry_run=false",
+        REPAIRED,
+    ),
+    Slip(
+        '"service, window=02:00, dry_run=false"',
+        '"$service, window=02:00, dry_run=false"',
+        "$service",
+        "service",
+        REPAIRED,
+    ),
+    Slip(
+        '"service, window=02:00, dry_run=false"',
+        '"service: string, window=02:00, dry_run=false"',
+        "service: string",
+        "service",
+        REPAIRED,
+    ),
+    Slip(
+        '"service, window=02:00, dry_run=false"',
+        '"service, window: 02:00, dry_run=false"',
+        "window: 02:00",
+        "window=02:00",
+        REPAIRED,
+    ),
+    Slip('"outcome=success"', '"outcome = "success""', '"', '\\"', REPAIRED),
+    Slip('"outcome=success"', '"if outcome=success"', "if", "remove it", REPAIRED),
+    Slip('"outcome=success"', '"outcome in (success, partial_success)"', "in", "||", ASKS),
+    Slip('"outcome=success"', '"outcome=success|partial_success"', "|", "||", REPAIRED),
+    Slip('"outcome=success"', '"outcome~=success"', "~=", "write =", ASKS),
+    Slip('"outcome=success"', '"success=outcome"', "success", "outcome=success", ASKS),
+    Slip('"outcome=success"', '"${outcome}=success"', "${outcome}", "outcome", ASKS),
+    Slip('"outcome=success"', '"{{ outcome }}=success"', "{{ outcome }}", "write outcome", REPAIRED),
+    Slip('"outcome=success"', '"outcome.equals(success)"', "(", "compare a key with a value", ASKS),
+    Slip('"outcome=success"', '"outcome=success /* ok */"', "/* ok */", "remove it", REPAIRED),
+    Slip('"outcome=success"', '"outcome=success && "', "&&", "remove it", REPAIRED),
+    Slip('"outcome=success"', '"(outcome=success"', "(", ")", ASKS),
+    Slip('"outcome=success"', '"outcome!success"', "!", "!=", REPAIRED),
+    Slip('"outcome=success"', '"status == outcome.success"', "==", "=", REPAIRED),
+    Slip("context.missing > 0", "context[missing] > 0", "[missing]", "context.missing", REPAIRED),
+    Slip("context.missing > 0", "context.missing >> 0", ">", ">", ASKS),
+    Slip("context.missing > 0", "context.missing greater than 0", "greater than", "write >", REPAIRED),
+    Slip("context.missing > 0", "len(context.missing) > 0", "(", "compare a key with a value", ASKS),
+    Slip("human.default_choice=wait", "human.default_choice=Wiat", "Wiat", "wait", REPAIRED),
+    Slip("human.default_choice=wait", 'human.default_choice="[W]"', '"[W]"', "'wait'", ASKS),
+    Slip("human.timeout=1h", "human.timeout=1hour", "1hour", "1h", REPAIRED),
+    Slip("human.timeout=1h", "human.timeout=1:00", "1:00", "duration", ASKS),
+    Slip("human.timeout=1h", "human.timeout.minutes=60", "human.timeout.minutes", "human.timeout", ASKS),
+    Slip("timeout=30s", 'timeout="PT30S"', '"PT30S"', "30s", REPAIRED),
+    Slip("timeout=30s", "timeout=30S", "30S", "30s", REPAIRED),
+    Slip("timeout=30s", "timeout=30 s", "30 s", "30s", REPAIRED),
+    Slip("timeout=20m", "timeout=none", "none", "remove", ASKS),
+    Slip("max_retries=2", "max_retries=2x", "2x", "max_retries=2", REPAIRED),
+    Slip("max_retries=2", "max_retries=unlimited", "unlimited", "write max_retries=3", ASKS),
+    Slip("max_parallel=3", "max_parallel=all", "all", "max_parallel", ASKS),
+    Slip("error_policy=continue", "error_policy=ignore_errors", "ignore_errors", "ignore", ASKS),
+    Slip("merge=all", "merge=true", "true", "best, all, none", ASKS),
+    Slip("merge=all", "merge_policy=all", "merge_policy", "merge", REPAIRED),
+    Slip("goal_gates = all", "goal_gate = true", "goal_gate", "node", ASKS),
+    Slip("goal_gates = all", "goal_gates = true", "true", "visited, all", ASKS),
+    Slip("retry_target = plan", "retry_target -> plan", "->", "=", REPAIRED),
+    Slip("retry_target = plan", "retry_target = Plan", "Plan", "plan", REPAIRED),
+    Slip("* { llm_model: worker }", "* : { llm_model: worker }", ":", "* {", ASKS),
+    Slip("#judge {", "# judge {", "#", "#judge", ASKS),
+    Slip("#judge {", "judge {", "judge", "#judge", ASKS),
+    Slip("reasoning_effort: high", "temperature: 0.2", "temperature", "properties", ASKS),
+    Slip(".cheap { llm_model: haiku }", ".cheap llm_model: haiku", "llm_model", ".cheap {", ASKS),
+    Slip(".cheap { llm_model: haiku }", ".cheap { llm_model: haiku } .", ".", "class", ASKS),
+    Slip('class="cheap"', "class=[cheap]", "[", 'class="', ASKS),
+    Slip("subgraph cluster_move {", 'subgraph "Move tables" {', '"Move tables"', "Move_tables", REPAIRED),
+    Slip("subgraph cluster_move {", "cluster cluster_move {", "cluster", "subgraph", REPAIRED),
+    Slip("subgraph cluster_move {", 'subgraph cluster_move [label="Move"] {', "[", "{", ASKS),
+    Slip("subgraph cluster_move {", "subgraph cluster-move {", "cluster-move", "cluster_move", REPAIRED),
+    Slip("switch -> done", "switch\n    done", "done", "switch -> done", REPAIRED),
+    Slip("tables -> each\n    each -> copy", "tables\n    each -> copy", "each", "tables -> each", REPAIRED),
+    Slip("wait -> cutover\n    switch", 'wait -> "Cut over?"\n    switch', '"Cut over?"', "cutover", REPAIRED),
+    Slip("switch -> done", "switch -> Done", "Done", "done", REPAIRED),
+    Slip("switch -> done", "switch -> END", "END", "done", REPAIRED),
+    Slip("switch -> done", "switch -> done_", "done_", "done", REPAIRED),
+    Slip("done [shape=Msquare]", "done [shape=square]", "square", "Msquare", REPAIRED),
+    Slip('stack.child_dotfile="fix.dot"', 'stack.child_dotfile="fix"', '"fix"', "fix.dot", ASKS),
+    Slip(
+        'stack.child_dotfile="fix.dot"',
+        'stack.child-dotfile="fix.dot"',
+        "stack.child-dotfile",
+        "stack.child_dotfile",
+        REPAIRED,
+    ),
+    Slip('tool_command="sleep 60"', 'tool_command=["sleep", "60"]', "[", 'tool_command="', ASKS),
+    Slip('tool_command="sleep 60"', 'tool_command="""sleep 60"""', '"', 'use a single "', ASKS),
+    Slip("auto_status=true", "auto_status", "auto_status", "auto_status=true", ASKS),
+    Slip("auto_status=true", "auto_status=$true", "$true", "true", REPAIRED),
+    Slip('fidelity="summary:medium"', 'fidelity="summary-medium"', '"summary-medium"', "summary:medium", REPAIRED),
+    Slip('fidelity="summary:medium"', "fidelity=medium", "medium", "summary:medium", ASKS),
+    Slip('output_schema="t.json"', 'output_schema={"type": "object"}', "{", 'output_schema="', ASKS),
+    Slip('attach="README.md"', 'attach=["README.md"]', "[", 'attach="', ASKS),
+    Slip("edge [weight=1]", "edge: [weight=1]", "edge", "write edge [ … ]", ASKS),
+    Slip('goal = "Move', 'Goal = "Move', "Goal", "goal", REPAIRED),
+    Slip("digraph migrate {", "flowchart migrate {", "flowchart", "digraph", ASKS),
+    Slip("    wait -> cutover\n", "    -- wait a while\n    wait -> cutover\n", "--", "//", REPAIRED),
+    Slip(
+        "    wait -> cutover\n",
+        "    <!-- wait a while -->\n    wait -> cutover\n",
+        "<!--",
+        "write /* … */",
+        REPAIRED,
+    ),
+]
+
+TABLES = (
+    (PIPELINE, SLIPS),
+    (RELEASE, RELEASE_SLIPS),
+    (TRIAGE, TRIAGE_SLIPS),
+    (BUGFIX, BUGFIX_SLIPS),
+    (MIGRATE, MIGRATE_SLIPS),
+)
 """Pipelines with the slips in them. All tables but the first were written without knowledge of the linter."""
 
 BESIDE = {

@@ -36,7 +36,7 @@ def test_every_character_has_its_place(text: str) -> None:
         ('"a=b\\n\\t && c == d"', "=="),
         ('"a=\\"x"', '\\"'),
         ('"a matches \\"(\\""', '\\"(\\"'),
-        ('"a &&"', '"'),
+        ('"a &&"', "&&"),
     ],
 )
 def test_a_mistake_in_a_condition_is_shown_at_its_position(condition: str, marked: str) -> None:

@@ -119,6 +119,11 @@ def _skip(text: str, at: int) -> int:
 
 def _rule(text: str, at: int) -> tuple[StyleRule, int]:
     match = _SELECTOR.match(text, at)
+    apart = re.compile(r"([#.])\s+([A-Za-z_][\w-]*)").match(text, at)
+    if match is None and apart is not None:
+        put = apart[1] + apart[2]
+        message = f"a space after {apart[1]!r}"
+        raise StylesheetError(message, start=at, end=at + 1, fix=f"write {put}", put=None)
     if match is None:
         raise StylesheetError(
             f"expected a selector, not {text[at]!r}", start=at, fix="write *, a shape, .class or #id"

@@ -16,6 +16,7 @@ from orchestra.graph.lint.branches import branch_escape, for_each, parallel_join
 from orchestra.graph.lint.causes import CAUSES, STRUCTURE, without_consequences
 from orchestra.graph.lint.commands import prompt_variable, untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
+from orchestra.graph.lint.inputs import input_declared
 from orchestra.graph.lint.keys import unknown_attribute, unused_attribute
 from orchestra.graph.lint.loops import unbounded_loop
 from orchestra.graph.lint.masking import masked_failure
@@ -40,7 +41,7 @@ from orchestra.graph.lint.structure import (
 from orchestra.graph.lint.styles import selector_matches, value_known
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, list_words, quote
 from orchestra.graph.lint.templates import template_syntax
-from orchestra.graph.lint.values import input_declared, value_of_node
+from orchestra.graph.lint.values import value_of_node
 from orchestra.graph.lint.words import (
     fidelity_valid,
     outcome_known,

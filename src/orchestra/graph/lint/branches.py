@@ -8,7 +8,7 @@ from orchestra.errors import Diagnostic
 from orchestra.graph.flow import components, reachable
 from orchestra.graph.joins import Before, ways_of_the_run
 from orchestra.graph.lint.nearest import nearest
-from orchestra.graph.lint.survey import Survey, error, list_words, quote, warning
+from orchestra.graph.lint.survey import Survey, error, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Edge, Node
 
 
@@ -206,19 +206,26 @@ def for_each(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _unknown_source(survey: Survey, node: Node, attribute: Attribute) -> Iterator[Diagnostic]:
-    """The list of a command's lines is that of a node that does not exist."""
-    words = str(attribute.value).removeprefix("context.").split(".")
-    if len(words) < 3 or words[0] != "tools" or words[1] in survey.index:
+    """The list is not the output of a command, though it nearly is: its node or its last word is wrong."""
+    text = str(attribute.value)
+    plain = text.strip("{} $").removeprefix("context.")
+    words = plain.split(".")
+    name = words[1] if words[0] == "tools" and len(words) > 1 else words[0]
+    source = name if name in survey.index else nearest(name, survey.ids) if words[0] == "tools" else ""
+    meant, what = f"tools.{source}.output" if source else "", "is not what a command leaves"
+    if survey.type_of.get(source) != "tool":
+        meant, what = "", f"names the output of {quote(name)}, which does not exist"
+        if words[0] != "tools" or len(words) < 3 or name in survey.index:
+            meant, what = plain, "is a key, which stands without braces"
+    if meant == text.removeprefix("context.") or (source == name and words[2:3] == ["output"] and plain == text):
         return
-    near = nearest(words[1], survey.ids)
     yield error(
         "for_each",
-        f"`for_each` of {quote(node.id)} names the output of {quote(words[1])}, which does not exist",
+        f"`for_each` of {quote(node.id)} {what}",
         attribute.span,
         node=node.id,
-        fix=f"did you mean `{attribute.value}`?".replace(words[1], near)
-        if near
-        else "name a node that runs a command",
+        fix=f"did you mean `{meant}`?" if meant else "name a node that runs a command",
+        edits=swap_edit(attribute.span, meant) if meant else (),
     )
 
 

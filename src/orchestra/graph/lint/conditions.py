@@ -95,13 +95,15 @@ def _misnamed_key(
     match = why and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
     if match:
         better = text[: match.start()] + meant + text[match.end() :]
+        swapped = isinstance(clause, Compare) and clause.literal == "outcome"
+        better = f"outcome={clause.key}" if swapped else better
         yield warning(
             "dead_edge",
             f"condition {quote(text)} {why}",
             inside(attribute.span, match.start(), match.end()),
             edge=(edge.source, edge.target),
             fix=f"did you mean {quote(better)}?" if meant else _OTHER,
-            edits=(rewritten(attribute.span, match.start(), match.end(), meant),) if meant else (),
+            edits=(rewritten(attribute.span, match.start(), match.end(), meant),) if meant and not swapped else (),
         )
 
 
@@ -125,6 +127,8 @@ def _suggestion(clause: Compare | Truth, survey: Survey, edge: Edge) -> tuple[st
         if key in _ALWAYS:
             return "", why + "set by anything"
         return f"outcome={word}" if word else "", (why + "the outcome") if word else ""
+    if clause.literal == "outcome" and (key in STATUSES or status_meant(key)):
+        return "outcome", f"compares the value {quote(key)} with the word 'outcome'; a key comes first"
     if clause.literal in STATUSES or status_meant(clause.literal):
         word = "outcome" if key.lower() in _OUTCOMES or is_near(key, "outcome") else ""
         return word, (why + "the outcome") if word else ""

@@ -57,7 +57,7 @@ _NODE = {
     "output_schema": "schema response_schema json_schema response_format structured_output output_format",
     "fallbacks": "fallback_model fallback_models fallback_llm",
     "attach": "attachments attached_files",
-    "merge": "merge_strategy merge_context",
+    "merge": "merge_strategy merge_context merge_policy merge_mode",
     "backend": "runner engine executor",
 }
 _EDGE = {

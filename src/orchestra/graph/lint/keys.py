@@ -12,6 +12,8 @@ from orchestra.graph.lint.dialects import ADVICE, OUR_KEYS
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Node
+from orchestra.graph.parser.typed import Misfit, read_typed
+from orchestra.graph.writing import literal
 
 _LAYOUTS = frozenset({"circuit", "subset", "mds", "shortpath"})
 """Values of Graphviz' own graph attribute ``model``."""
@@ -55,7 +57,7 @@ def _key(
     near = _vocabulary(scope.name).nearest(key)
     close = near and owner is None and edit_distance(key, near, 2) < 2
     word, advice = ("", "") if custom or close else _said_elsewhere(scope, key)
-    if not word and near and (owner is None or edit_distance(key, near, 2) < 2):
+    if not word and near and (owner is None or (edit_distance(key, near, 2) < 2 and _fits(scope, near, attribute))):
         word = near
     if not (word or advice or custom or owner):
         like = _dialect(scope.name).nearest(_fold_key(key))
@@ -77,6 +79,15 @@ def _key(
     else:
         return
     yield warning("unknown_attribute", message, attribute.key_span, node=node, edge=edge, fix=fix, edits=edits)
+
+
+def _fits(scope: AttributeScope, key: str, attribute: Attribute) -> bool:
+    """Whether an attribute's value could be that of another key."""
+    try:
+        read_typed(scope.entry(key), str(literal(attribute.value)).strip('"'), True)
+    except Misfit:
+        return False
+    return True
 
 
 _UNITS = {"ms": "ms", "millis": "ms", "s": "s", "sec": "s", "seconds": "s", "mins": "m", "minutes": "m"}

@@ -155,6 +155,19 @@ def reachability(survey: Survey) -> Iterator[Diagnostic]:
     start = quote(survey.graph.starts[0])
     for head, behind in _unreachable_parts(survey, lost):
         name = survey.ids[head]
+        before, edge = _line_before(survey, name)
+        if before and edge is not None:
+            at = edge.span.start
+            yield error(
+                "reachability",
+                f"no path from {start} to {quote(name)}: an arrow is missing between {quote(before)}, at the end of"
+                " the line before, and it",
+                Span(edge.span.source, at, at + len(name)),
+                node=name,
+                fix=f"write {before} -> {name}",
+                edits=(Edit(Span(edge.span.source, at, at), "-> "),),
+            )
+            continue
         rest = f", nor {list_words([survey.ids[n] for n in behind])} after it" if behind else ""
         yield error(
             "reachability",
@@ -163,6 +176,23 @@ def reachability(survey: Survey) -> Iterator[Diagnostic]:
             node=name,
             fix="add an edge to it, name it as a `retry_target`, or delete it",
         )
+
+
+def _line_before(survey: Survey, name: str) -> tuple[str, Edge | None]:
+    """The node with which the line ends before the first edge of a node, if nothing else follows that one."""
+    edge = min(survey.graph.outgoing(name), key=lambda edge: edge.span.start, default=None)
+    if edge is None:
+        return "", None
+    before = re.compile(r"(\w+)[ \t]*\n[ \t]*$").search(edge.span.source.text[: edge.span.start])
+    found = before[1] if before is not None else ""
+    ended = found in survey.index and found not in survey.exits and not survey.graph.outgoing(found)
+    return (found, edge) if ended else ("", None)
+
+
+def _lines_broken(survey: Survey) -> set[str]:
+    """The nodes at the ends of lines after which an arrow is missing (``reachability``)."""
+    heads = [n for n, seen in enumerate(survey.reached) if not seen and survey.graph.outgoing(survey.ids[n])]
+    return {before for n in heads if (before := _line_before(survey, survey.ids[n])[0])}
 
 
 def _unreachable_parts(survey: Survey, lost: list[int]) -> Iterator[tuple[int, list[int]]]:
@@ -192,6 +222,8 @@ def exit_reachable(survey: Survey) -> Iterator[Diagnostic]:
     graph = survey.graph
     if not graph.starts or not graph.exits or any(survey.reached[survey.index[e]] for e in graph.exits):
         return
+    if _lines_broken(survey):
+        return
     name = graph.exits[0]
     last = [node for number, node in enumerate(survey.ids) if survey.reached[number] and not graph.outgoing(node)]
     yield error(
@@ -217,6 +249,8 @@ def dead_end(survey: Survey) -> Iterator[Diagnostic]:
         if targets or survey.types[number] in {"exit", "wait.human"} or not node.declared:
             continue
         if (node.id in survey.starts and graph.exits) or _is_isolated(survey, number):
+            continue
+        if node.id in _lines_broken(survey):
             continue
         yield warning(
             "dead_end",

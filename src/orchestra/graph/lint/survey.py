@@ -168,7 +168,7 @@ class Survey:
     @cached_property
     def texts(self) -> Sequence[tuple[str, Node, Attribute, str]]:
         """The prompts and commands that name another value than ``$goal``, each with its key."""
-        names = re.compile(r"[{]|\$(?!goal\b)").search
+        names = re.compile(r"[{<]|\[\[|%\(|\$(?!goal\b)").search
         return [
             (key, node, attribute, text)
             for key in ("prompt", "tool_command")

@@ -28,6 +28,7 @@ _JINJA = re.compile(
            | (?P<call>\() .*
            | (?P<operator>[-+*/%~]|[=!<>]=|[<>]) \s* [\w"'(-] .*
            | (?P<word>\s(?:if|or|and|in|is|not)\s) .*
+           | (?P<mark>[:!?]) .*
            | (?P<index>(?<=\])) )
        | (?:not\s|\(|["']) .* """,
     re.VERBOSE | re.DOTALL | re.ASCII,
@@ -40,6 +41,7 @@ _FOR = {
     "call": "it has a call",
     "operator": "it has an operator",
     "word": "it is an expression",
+    "mark": "it is more than a name",
     "index": "its index is not a number",
 }
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
-from orchestra.graph.inputs import inputs
 from orchestra.graph.lint.survey import Survey, quote, warning
 from orchestra.graph.model import Attribute
 from orchestra.graph.places import inside, rewritten
-from orchestra.graph.shell import TEMPLATE_WORDS
 
 _PATH = r"(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)(?:\.(\w+))?"
 OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
@@ -194,94 +192,3 @@ def _with_same_end(name: str, known: Sequence[str]) -> str:
     last = name.rpartition(".")[2]
     ends = {each.rpartition(".")[2]: each for each in reversed(known)}
     return ends.get(last) or ends.get(nearest(last, ends) or "", "")
-
-
-_NAMED = re.compile(
-    r"""\{\{\s*(?P<plain>(?:(?:input|inputs|param|params|var|vars|variables)\.)?[A-Za-z_]\w*)\s*(?:\|\s*raw\s*)?\}\}
-      | \{\{\s*\$(?P<twice>[A-Za-z_]\w*)\s*\}\}
-      | (?<![\\\w])\$\{?(?P<dollar>[a-z_]\w*)\}?
-      | (?<![\w${])\{(?P<single>[A-Za-z_]\w*)\}(?!\})""",
-    re.ASCII | re.VERBOSE,
-)
-
-_ODD = frozenset({"single", "twice"})
-"""Forms that are not replaced: ``{name}`` and ``{{ $name }}``."""
-
-_MARK = re.compile(r"\{|\$(?!goal\b)")
-
-_QUIET = frozenset({"start", "exit", "conditional", "tool", "parallel", "parallel.fan_in"})
-"""Handler types that set no key of a name that the author or an agent chose."""
-
-_SET = frozenset(
-    "goal outcome preferred_label current_node last_stage last_response item item_index item_count".split()
-)
-"""Plain names that the engine and handlers set."""
-
-_LONG = tuple(name for name in sorted(_SET) if len(name) > 9)
-"""Those that no other name is near by chance."""
-
-
-def input_declared(survey: Survey) -> Iterator[Diagnostic]:
-    """With declared ``inputs``, prompts and commands name those, or what a node could set (L40).
-
-    Without ``inputs`` only ``$gaol`` and ``{{ lastresponse }}`` are told, which are the program's own names.
-    """
-    declared = inputs(survey.graph)
-    alone = bool(declared) and _QUIET.issuperset(survey.types)
-    for key, node, attribute, text in survey.texts:
-        for match in _names(text):
-            form, name = str(match.lastgroup), match[str(match.lastgroup)]
-            # in a command ``$name`` is the shell's own
-            meant = "" if (key, form) == ("tool_command", "dollar") else _meant(survey, declared, form, name)
-            if meant or (form == "plain" and alone and meant is not None):
-                yield _undeclared(attribute, match, node.id, meant or "", declared=bool(declared), alone=alone)
-
-
-def _names(text: str) -> Iterator[re.Match[str]]:
-    """Yield the names of a text in braces or after ``$``.
-
-    The whole expression is tried only where such a mark is.
-    """
-    mark = _MARK.search(text)
-    while mark is not None:
-        found = _NAMED.match(text, mark.start())
-        if found is not None:
-            yield found
-        mark = _MARK.search(text, mark.end() if found is None else found.end())
-
-
-def _meant(survey: Survey, declared: Collection[str], form: str, name: str) -> str | None:
-    """Return the name that was meant in braces or after ``$``; empty if none is near, None if known."""
-    names = [*declared, "goal"]
-    if form in _ODD:
-        return name if name in declared or (form, name) == ("twice", "goal") else None
-    if "." in name:
-        last = name.rpartition(".")[2]
-        return last if last in names else None
-    if name in names or name in _SET or name in TEMPLATE_WORDS or name in survey.variables:
-        return None
-    if not declared and form == "plain":
-        return nearest(name, _LONG)
-    return nearest(name, names if form == "dollar" else [*names, *_LONG]) or ""
-
-
-def _undeclared(
-    attribute: Attribute, match: re.Match[str], node: str, meant: str, *, declared: bool, alone: bool
-) -> Diagnostic:
-    form = str(match.lastgroup)
-    start, end = match.span(0 if form in _ODD else form)
-    name = quote(match[0] if form in _ODD else match[form])
-    what = f"{name} is no input of this pipeline" if declared else f"{name} is not a name that a run sets"
-    if form in _ODD:
-        what = f"{name} is not the form that is replaced"
-    elif alone:
-        what += ", and no node could set it"
-    put = f"{{{{ {meant} }}}}" if form in _ODD else meant
-    return warning(
-        "input_declared",
-        what,
-        inside(attribute.span, start, end),
-        node=node,
-        fix=f"did you mean {quote(put)}?" if meant else f"add {match[form]} to the graph's `inputs`",
-        edits=(rewritten(attribute.span, start, end, put),) if meant else (),
-    )

@@ -42,6 +42,12 @@ _OPERATORS = frozenset(
 )
 _MEANT = {"==": "=", "===": "=", "=~": "matches", "=>": ">=", "=<": "<=", "<>": "!="}
 _WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=", "eq": "=", "ne": "!=", "equals": "="}
+_PHRASES = re.compile(
+    r"(?:(greater|more|above|over)|(?:less|fewer|below|under))(?:\s+than)?(\s+or\s+equal(?:\s+to)?)?\b"
+)
+_LEADS = frozenset({"if", "only", "when", "where"})
+"""Words that other languages put before a condition."""
+
 _WORDS |= {"gt": ">", "lt": "<", "ge": ">=", "gte": ">=", "le": "<=", "lte": "<=", "like": "matches"}
 
 
@@ -96,7 +102,7 @@ def _disjunction(text: str, at: Token, depth: int) -> tuple[Expr, Token]:
     part, at = _conjunction(text, at, depth)
     parts = [part]
     while _is_op(at, "||"):
-        part, at = _conjunction(text, _token_at(text, at.end), depth)
+        part, at = _conjunction(text, _after_join(text, at), depth)
         parts.append(part)
     return parts[0] if len(parts) == 1 else Some(tuple(parts)), at
 
@@ -105,9 +111,16 @@ def _conjunction(text: str, at: Token, depth: int) -> tuple[Expr, Token]:
     part, at = _unary(text, at, depth)
     parts = [part]
     while _is_op(at, "&&"):
-        part, at = _unary(text, _token_at(text, at.end), depth)
+        part, at = _unary(text, _after_join(text, at), depth)
         parts.append(part)
     return parts[0] if len(parts) == 1 else All(tuple(parts)), at
+
+
+def _after_join(text: str, at: Token) -> Token:
+    after = _token_at(text, at.end)
+    if after.kind == "end":
+        raise _fault(at, f"nothing follows {at.text!r}", fix="remove it, or add a clause", put="")
+    return after
 
 
 def _unary(text: str, at: Token, depth: int) -> tuple[Expr, Token]:
@@ -154,27 +167,32 @@ def _refuse_negation(text: str, first: Token, key: str, at: Token) -> None:
 def _key(text: str, at: Token) -> tuple[str, Token]:
     key = at.text
     if at.kind != "word":
-        raise _fault(
-            at, f"expected a key such as outcome or context.name, not {_show(at)}", fix=_instead_of_key(at)
-        )
+        fix, put, end = _instead_of_key(text, at)
+        message = f"expected a key such as outcome or context.name, not {_show(at)}"
+        raise _fault(at, message, fix=fix, put=put, end=end)
     if not _KEY.fullmatch(key):
         name, colon, value = key.partition(":")
         put = f"{name}={value}" if colon and value and _KEY.fullmatch(name) else None
         message = f"a key consists of letters, digits, - and _, separated by single dots, not {_show(at)}"
         raise _fault(at, message, fix=f"write {put}" if put else "", put=put)
     after = _token_at(text, at.end)
+    if key.lower() in _LEADS and after.kind == "word" and (after.kind, after.text) not in _OPERATORS:
+        raise _fault(at, f"{key!r} is not part of a condition", fix="remove it", put="")
     if key == "not" and after.kind == "word":
         raise _fault(at, "'not' is not an operator", fix="write !", put="!")
     return key, after
 
 
-def _instead_of_key(at: Token) -> str:
-    """Return what to write for something in the place of a key."""
+def _instead_of_key(text: str, at: Token) -> tuple[str, str | None, int | None]:
+    """Return what to do about something in the place of a key, what to write for it, and where it ends."""
+    braced = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}").match(text, at.start)
+    if braced is not None:
+        return f"write {braced[1]}, without braces", braced[1], braced.end()
     if at.text.startswith("$"):
-        return f"write {at.text.lstrip('${').rstrip('}')} or context.NAME"
+        return f"write {at.text.lstrip('${').rstrip('}')} or context.NAME", None, None
     if at.kind == "string" or at.text.startswith("'"):
-        return "write keys without quotes"
-    return {"&": "write && for and", "|": "write || for or"}.get(at.text, "")
+        return "write keys without quotes", None, None
+    return {"&": "write && for and", "|": "write || for or"}.get(at.text, ""), None, None
 
 
 def _comparison(text: str, key: str, op: str, at: Token) -> tuple[Expr, Token]:
@@ -185,8 +203,8 @@ def _comparison(text: str, key: str, op: str, at: Token) -> tuple[Expr, Token]:
         raise _fault(at, f"{_show(at)} must be quoted", fix=f'write \\"{inner[:40]}\\"', put=put)
     if at.kind not in ("string", "number", "word"):
         fix = 'write \\"\\" for an empty text'
-        if at.kind == "op" and at.text in "=(":
-            fix = f"write {op} once" if at.text == "=" else ""
+        if at.kind == "op" and at.text in "=(<>":
+            fix = "" if at.text == "(" else f"write {op} once"
         raise _fault(at, f"expected a value after {key} {op}, not {_show(at)}", fix=fix)
     value = unescape(at.text[1:-1]) if at.kind == "string" else at.text
     value = value.removeprefix("+") if at.kind == "number" else value
@@ -210,21 +228,50 @@ def _pattern(pattern: str, at: Token) -> Any:
 
 def _unexpected(text: str, at: Token) -> ConditionError:
     """Return the error for something in the place of an operator or the end."""
-    if _is_op(at, ")"):
-        return _fault(at, "unmatched ')'", fix="remove it", put="")
-    if at.kind in ("odd", "op") and at.text in ("&", "|"):
-        put = at.text * 2
-        return _fault(at, f"a single {at.text!r} is not an operator", fix=f"write {put}", put=put)
-    if at.kind == "word" and at.text.lower() in _WORDS:
-        put = _WORDS[at.text.lower()]
-        return _fault(at, f"{at.text!r} is not an operator", fix=f"write {put}", put=put)
-    if at.kind == "odd" and at.text in (",", ";"):
-        last = not text[at.end :].strip()
-        fix, put = ("remove it", "") if last else ("write && for and, || for or", " &&")
-        return _fault(at, f"{at.text!r} does not join clauses", fix=fix, put=put)
+    known = _foreign_operator(text, at) or _foreign_syntax(text, at)
+    if known is not None:
+        return known
     fix = "join clauses with && or ||"
     if at.kind == "word":
         fix += '; put a text of several words in \\"quotes\\"'
-    elif at.text.startswith("[") and text[at.start - 1 : at.start].isalnum():
-        return _fault(at, "an index must be a number", fix="write a dot before a name: context.NAME")
     return _fault(at, f"{_show(at)} is unexpected here", fix=fix)
+
+
+def _foreign_operator(text: str, at: Token) -> ConditionError | None:
+    """The error for an operator of another language."""
+    phrase = _PHRASES.match(text, at.start)
+    put, end = _WORDS.get(at.text.lower()) if at.kind == "word" else None, at.end
+    if phrase is not None:
+        put, end = (">" if phrase[1] else "<") + ("=" if phrase[2] else ""), phrase.end()
+    if put is not None:
+        return _fault(at, f"{text[at.start : end]!r} is not an operator", fix=f"write {put}", put=put, end=end)
+    if at.text in ("&", "|"):
+        put = at.text * 2
+        return _fault(at, f"a single {at.text!r} is not an operator", fix=f"write {put}", put=put)
+    if at.text in (",", ";"):
+        last = not text[at.end :].strip()
+        fix, put = ("remove it", "") if last else ("write && for and, || for or", " &&")
+        return _fault(at, f"{at.text!r} does not join clauses", fix=fix, put=put)
+    if _is_op(at, "!"):
+        return _fault(at, "'!' is not an operator between a key and a value", fix="write !=", put="!=")
+    if at.text.startswith("~") and text.startswith("=", at.end):
+        return _fault(at, "'~=' is not an operator", fix="write =, != or matches", end=at.end + 1)
+    return None
+
+
+def _foreign_syntax(text: str, at: Token) -> ConditionError | None:
+    """The error for a call, a comment or an index of another language."""
+    if _is_op(at, ")"):
+        return _fault(at, "unmatched ')'", fix="remove it", put="")
+    if _is_op(at, "("):
+        return _fault(at, "a condition has no functions", fix="compare a key with a value: outcome=success")
+    if at.text.startswith(("/*", "//", "#", "--")):
+        return _fault(at, "a condition has no comments", fix="remove it", end=len(text), put="")
+    if at.text.startswith("[") and text[at.start - 1 : at.start].isalnum():
+        name = re.compile(r"\[['\"]?([A-Za-z_]\w*)['\"]?\]").fullmatch(at.text)
+        before = re.compile(r"[\w.]*$").search(text, 0, at.start)
+        if name is None or before is None:
+            return _fault(at, "an index must be a number", fix="write a dot before a name: context.NAME")
+        fix = f"write {before[0]}.{name[1]}"
+        return _fault(at, "an index must be a number", fix=fix, put=f".{name[1]}")
+    return None

@@ -149,6 +149,17 @@ def close_string(file: File, at: Token) -> Token:
         if "\n" in at.text:
             file.long_string = at.start
         return at
+    quoted = re.compile(r'([\w.: -]*)""(?=[ \t]*[,;\]\n])').match(file.text, at.end)
+    if quoted is not None:
+        error(
+            file,
+            at,
+            "quotes inside a text end it",
+            fix='write \\" for a quote inside a text',
+            start=at.end - 1,
+            edits=[(at.end - 1, at.end, '\\"'), (quoted.end() - 2, quoted.end() - 1, '\\"')],
+        )
+        return at._replace(end=quoted.end(), text=f'{at.text[:-1]}\\"{quoted[1]}\\""')
     inner = at.text[1:-1]
     match = re.search(r"\][ \t;]*\n|[,;\s]+[\w.]+[ \t]*=[ \t]*$|=[ \t]*$", inner)
     assert match is not None

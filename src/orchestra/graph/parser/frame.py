@@ -200,6 +200,14 @@ def skip_comma(file: File, at: Token) -> Token:
 
 def note_hopeless(file: File, at: Token) -> Token:
     """Something begins no statement, and it is not plain what was meant."""
+    html = re.compile(r"<!--.*?-->", re.DOTALL).match(file.text, at.start)
+    if html is not None:
+        edits = [(at.start, at.start + 4, "/*"), (html.end() - 3, html.end(), "*/")]
+        error(file, at, "'<!--' does not start a comment", fix="write /* … */ or //", end=at.start + 4, edits=edits)
+        return token_at(file, html.end())
+    if at.kind == "dash" and re.compile(r"--[ \t]+\w[^>\n]*$", re.MULTILINE).match(file.text, at.start):
+        error(file, at, "'--' does not start a comment", fix="write //, or the id before an arrow ->", put="//")
+        return token_at(file, line_end(file.text, at.start))
     if at.kind in ("arrow", "dash"):
         error(file, at, "an edge without a source", fix="write the id before the arrow")
         return at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestra.errors import Diagnostic, Edit, Severity, Span
-from orchestra.graph.attributes import SHAPES, AttributeScope
+from orchestra.graph.attributes import SHAPES, AttributeScope, ValueKind
 from orchestra.graph.model import Attribute
 from orchestra.graph.parser.draft import Attributes
 from orchestra.graph.parser.file import (
@@ -175,7 +175,7 @@ def read_attribute(file: File, at: Token, scope: AttributeScope | None, found: A
         if doubled:
             at = following(file, at)
     elif not at.is_mark("="):
-        return note_no_equals(file, at, key, key_span, bare)
+        return note_no_equals(file, at, key, key_span, bare=bare, scope=scope)
     check_key(file, at, key, key_span)
     written, at = read_value(file, at, key, scope)
     if written is not None:
@@ -204,7 +204,9 @@ def check_key(file: File, at: Token, key: str, span: Span) -> None:
         error(file, at, message, fix=f"write {legal}", start=span.start, end=span.end, put=legal)
 
 
-def note_no_equals(file: File, at: Token, key: str, key_span: Span, bare: bool) -> Token:
+def note_no_equals(
+    file: File, at: Token, key: str, key_span: Span, *, bare: bool, scope: AttributeScope | None
+) -> Token:
     """A key without ``=``: a text that its own quote ended, words without quotes, or a key alone."""
     begin = key_span.start
     after = skip_words(file, at, begin) if bare else None
@@ -220,9 +222,10 @@ def note_no_equals(file: File, at: Token, key: str, key_span: Span, bare: bool) 
         error(file, at, f"missing '=' after {quote_piece(key)}", fix=fix, edits=edits)
         return following(file, at)
     elif at.is_mark(",;]") or at.kind == "id":
-        meant = (
-            f"shape={key}" if key in SHAPES else f'label="{key[:40]}"' if not bare else f"{key[:40]}=…; {several}"
-        )
+        entry = None if scope is None else scope.entry(key)
+        meant = f"{key[:40]}=…; {several}" if bare else f'label="{key[:40]}"'
+        if key in SHAPES or (entry is not None and entry.kind is ValueKind.BOOLEAN):
+            meant = f"shape={key}" if key in SHAPES else f"{key}=true"
         message = f"{quote_piece(key)} has no value"
         error(file, at, message, fix=f"write {meant}", start=begin, end=key_span.end, astray=True)
         while at.kind == "id" and peek(file, at) not in ("=", "."):

@@ -42,8 +42,7 @@ def read_id(file: File, at: Token, what: str) -> tuple[str, Token]:
     if at.kind == "string":
         name = unescape(at.text[1:-1])
         if not IDENTIFIER.fullmatch(name):
-            note_illegal(file, at, name, what)
-            name = legal_id(name)
+            name = note_illegal(file, at, name, what)
         at = following(file, at)
     else:
         name, at = read_bare_id(file, at, what)
@@ -70,14 +69,20 @@ def read_bare_id(file: File, at: Token, what: str) -> tuple[str, Token]:
     return name, token_at(file, end)
 
 
-def note_illegal(file: File, at: Token, name: str, what: str) -> None:
-    """Note a quoted id that is none (L3)."""
+def note_illegal(file: File, at: Token, name: str, what: str) -> str:
+    """Note a quoted id that is none (L3), and return the legal one: that of the node with this label, if any."""
+    labels = {node.attributes["label"].value: node.id for node in file.nodes.values() if "label" in node.attributes}
+    if what == "a node's id" and name in labels:
+        message = f"{quote_piece(name)} is a label, not {what}"
+        error(file, at, message, fix=f"write {labels[name]}", put=labels[name])
+        return labels[name]
     legal, label = legal_id(name), at.text if len(at.text) <= 60 else '"…"'
     fix = f"write {legal} [label={label}]"
     if what != "a node's id":
         fix = f"write {legal}, with label={label} inside the braces"
     message = f"{what} may have only letters, digits and _, not {quote_piece(name)}"
     error(file, at, message, fix=fix, put=legal)
+    return legal
 
 
 def skip_port(file: File, at: Token, name: str) -> Token:

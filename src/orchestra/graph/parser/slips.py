@@ -117,6 +117,13 @@ def note_missing_between(file: File, at: Token) -> None:
         if node.bare:
             message, fix = f"{name!r} has no value", f"write {name} = …"
             error(file, at, message, fix=fix, start=node.span.start, end=node.span.end)
+    for name in GRAPH.entries.keys() & sources - targets:
+        leaving = [edge for edge in file.edges if edge.source == name]
+        setting = file.nodes.get(name)
+        if complete and len(leaving) == 1 and setting is not None and setting.bare and not setting.declared:
+            arrow = file.text.find("->", setting.span.end)
+            fix = f"write {name} = {leaving[0].target}"
+            error(file, at, f"{name!r} is set with '='", fix=fix, start=arrow, end=arrow + 2, put="=")
     for name in _KEYWORD.keys() & file.nodes.keys() - sources - targets:
         span, meant = file.nodes[name].span, _KEYWORD[name]
         message = f"{name!r} is not a keyword"

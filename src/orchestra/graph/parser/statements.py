@@ -183,9 +183,16 @@ def skip_braces(file: File, at: Token) -> Token:
     return following(file, end)
 
 
+_BLOCK = re.compile(r"[A-Za-z_]\w*[ \t]+[A-Za-z_]\w*[ \t]*\{[ \t]*$", re.MULTILINE)
+"""``cluster NAME {``: a subgraph under the word of another language."""
+
+
 def read_named(file: File, at: Token) -> Token:
     """A statement that begins with a name: ``key = value``, an edge, or a node."""
     start = at.start
+    if at.kind == "id" and _BLOCK.match(file.text, start):
+        error(file, at, f"{at.text!r} is not a keyword", fix="write subgraph", put="subgraph")
+        return read_subgraph(file, at, None)
     if at.kind == "id" and at.text in ("digraph", "strict"):
         message = "a graph inside the graph; a file has one pipeline"
         error(file, at, message, fix="check for a missing } before it")
@@ -272,8 +279,20 @@ def read_assignment(file: File, at: Token) -> Token:
     if written is not None:
         if not written[1] and key in GRAPH.entries and is_more_words(file, at):
             at = skip_words(file, at, at.start) or at
+        elif not written[1] and key == "inputs" and at.is_mark(","):
+            at = skip_bare_list(file, at, written[2].start)
         take_attribute(file, at, file.scope.attributes, key, key_span, written, scope)
     return at
+
+
+def skip_bare_list(file: File, at: Token, start: int) -> Token:
+    """Note a list that is not quoted, up to the end of its line or statement, and skip it."""
+    match = re.compile(r"[^\n;\]}]*").match(file.text, start)
+    text = match[0].rstrip() if match is not None else ""
+    end = start + len(text)
+    fix, put = f'write "{text}"', f'"{text}"'
+    error(file, at, "a list must be quoted", fix=fix, start=start, end=end, put=put)
+    return token_at(file, end)
 
 
 def is_more_words(file: File, at: Token) -> bool:

@@ -156,10 +156,14 @@ def _duration(text: str) -> tuple[Duration, str, str]:
                 f"write {Duration(number)} if milliseconds are meant, else {text}s",
             )
         return Duration(number * 1000), f"{text} is read as {text} seconds", f"write {text}s"
+    if text.lower() in _ENDLESS:
+        raise Misfit("a duration such as 900s, 15m or 2h", "remove it: without it there is no limit")
     fix = _duration_fix(text)
     wanted = "a duration such as 900s, 15m, 2h, 250ms or 1d"
     raise Misfit(wanted, fix or f"write {wanted}", fix.removeprefix("write ") or None)
 
+
+_ENDLESS = frozenset("none never no off false unlimited infinite infinity inf null".split())
 
 _UNITS = {
     "msec": "ms",
@@ -178,6 +182,7 @@ def _duration_fix(text: str) -> str:
     """Return ``write 90m`` for ``1.5h``, ``15 minutes`` or ``1h30m``; empty if unreadable."""
     total = 0.0
     rest = text.lower() if len(text) <= 40 else "too long"
+    rest = re.sub(r"^p(?:(\d+d))?t?(?=\d|$)", r"\1", rest)  # as ISO 8601 writes it: PT30S
     while rest:
         match = re.match(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*([a-z]+)\s*", rest)
         unit = None if match is None else _UNITS.get(match[2]) or _UNITS.get(match[2].removesuffix("s"))

@@ -6,7 +6,7 @@ import re
 from typing import TypeAlias
 
 from orchestra.errors import Span
-from orchestra.graph.attributes import AttributeScope, Entry, Value
+from orchestra.graph.attributes import AttributeScope, Entry, Value, ValueKind
 from orchestra.graph.parser.file import (
     File,
     Resync,
@@ -105,6 +105,9 @@ def read_bare(file: File, at: Token, key: str, scope: AttributeScope | None) -> 
     whole = max(touching_end(file.text, begin), stop)
     ends = [end for mark in ("->", "//", "/*") if (end := file.text.find(mark, stop, whole)) >= 0]
     whole = min(ends, default=whole)
+    unit = re.compile(r"[ \t]+[A-Za-z]+(?=[ \t]*[,;\]\n])").match(file.text, whole) if at.kind == "number" else None
+    if unit is not None and _kind(scope, key) is ValueKind.DURATION:
+        whole = unit.end()
     text = file.text[begin:whole]
     if text.endswith(")") and "(" not in text:
         whole, text = whole - 1, text[:-1]
@@ -114,6 +117,11 @@ def read_bare(file: File, at: Token, key: str, scope: AttributeScope | None) -> 
         text = ""
     file.last_word = span if match is not None and match.re is BARE else Span(file.source, 0, 0)
     return (text, False, span) if text else None, token_at(file, span.end)
+
+
+def _kind(scope: AttributeScope | None, key: str) -> ValueKind | None:
+    entry = None if scope is None else scope.entry(scope.canonical(key))
+    return None if entry is None else entry.kind
 
 
 def note_unquoted(file: File, at: Token, key: str, text: str, span: Span, scope: AttributeScope | None) -> None:
@@ -143,7 +151,7 @@ def note_no_value(file: File, at: Token, key: str) -> Token:
         file,
         at,
         f"{quote_piece(key)} has no value, but {show_token(file, at)}",
-        fix=f'write {key}="…"' if at.text == "[" else f"write {key}=…",
+        fix=f'write {key}="…"' if at.text in ("[", "{") else f"write {key}=…",
     )
     if not at.is_mark(",;]"):
         raise Resync(at)
