@@ -12,6 +12,7 @@ from orchestra.agents.models import SIMULATION
 from orchestra.agents.simulation import ScriptedResult, Simulation
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.asking import Waiting
 from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
@@ -43,6 +44,7 @@ from orchestra.ports import (
 from orchestra.run.events import Event, PipelineStarted, Recorded
 from orchestra.run.outcome import Json
 from orchestra.run.parallel import Fan
+from orchestra.run.questions import Answer, Question
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import Result, RunState
 
@@ -247,6 +249,9 @@ class Childless:
 
     async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
         raise AssertionError(f"{stage.step.node} has no branches")
+
+    async def ask(self, stage: Stage, question: Question) -> Answer:
+        raise Waiting(question.text)
 
 
 CHILDLESS = Childless()

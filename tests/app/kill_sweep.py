@@ -243,7 +243,7 @@ class Waiting:
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
         assert isinstance(scope, Stage)
-        while node.id == self.node and not scope.control.instructions:
+        while node.id == self.node and not scope.control.session.instructions:
             await asyncio.sleep(0.001)
         return await self.inner(node, context, graph, scope)
 

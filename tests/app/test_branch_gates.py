@@ -18,7 +18,7 @@ from test_parallel_branches import SETTINGS, Work, events, outcome, pipeline_of,
 from orchestra.app.runs import RunSetup, start
 from orchestra.clock import SystemClock
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import find, summarize
 from orchestra.engine.shared import Interviews
@@ -75,7 +75,7 @@ async def begun(store: Store, work: Work, *, waits: bool) -> Run:
             store=store,
             settings=SETTINGS,
             clock=SystemClock(),
-            control=Control(interviews=Interviews(None, always=waits)),
+            control=Control(SessionControl(Interviews(None, always=waits))),
             more={"codergen": work},
         ),
         pipeline_of(GATES),

@@ -24,7 +24,7 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.archives import all_turns, blobs_of, put_in, take_out
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.following import FollowedSession
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.gaps import context_of_branch, with_branches
@@ -817,7 +817,7 @@ async def test_an_agent_that_asks_a_person_releases_its_place_meanwhile() -> Non
             store=MemoryStore(),
             settings=replace(SETTINGS, config=Config(limits=LimitSettings(run=RunLimit(parallel=1)))),
             clock=SystemClock(),
-            control=Control(interviews=Interviews(Person())),
+            control=Control(SessionControl(Interviews(Person()))),
             more={"codergen": work},
         ),
         pipeline_of(fan()),

@@ -89,7 +89,6 @@ async def again(session: Session) -> list[Divergence | None]:
     state, found = NEW, []
     turns = await history(session.store, session.context_id)
     for recorded in counting([event for turn in turns if isinstance(event := event_of(turn), Recorded)]):
-        context = Context(session.graph, state)
         whole = {
             key: await session.journal.resolve(value)
             for key, value in state.context.items()
@@ -99,7 +98,7 @@ async def again(session: Session) -> list[Divergence | None]:
             parting(
                 session.graph,
                 state,
-                context.with_resolved(whole),
+                Context(session.graph, state, whole),
                 recorded.event,
                 recorded.depth,
                 strict=True,

@@ -167,7 +167,7 @@ async def test_a_requested_pause_is_shown_by_the_run_and_by_status_until_it_take
     session = await opened(CHAIN, more={"codergen": agents})
     said: list[str] = []
     seen: list[str] = []
-    session.control.note = said.append
+    session.control.session.note = said.append
 
     async def look() -> None:
         await ask(session, PAUSE)

@@ -13,7 +13,7 @@ from orchestra.app.runs import RunSetup, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.running import Run
 from orchestra.engine.shared import Interviews
@@ -97,7 +97,7 @@ class Story:
 
 
 def control_of(interviewer: Interviewer | None = None, *, always: bool = False) -> Control:
-    return Control(interviews=Interviews(interviewer, always=always))
+    return Control(SessionControl(Interviews(interviewer, always=always)))
 
 
 def says(*replies: str) -> Callback:

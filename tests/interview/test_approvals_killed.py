@@ -24,7 +24,7 @@ from orchestra.agents.tools.people import ask_tool, matching
 from orchestra.agents.tools.settings import ToolSettings
 from orchestra.agents.tools.toolset import Toolbox, Toolset
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.shared import Interviews
 from orchestra.errors import StoreUnreachable
 from orchestra.interview.interviewers import Callback, MailboxInterviewer
@@ -202,7 +202,7 @@ async def test_whoever_is_asked_sees_no_secret(tmp_path: Path) -> None:
 
     secret = "canary-0123456789abcdef"
     work = cli_agents(tmp_path, stub_agent(tmp_path, f"echo {secret}"), "echo *")
-    control = Control(interviews=Interviews(Callback(reply, who="anna")))
+    control = Control(SessionControl(Interviews(Callback(reply, who="anna"))))
     story = await begun(tmp_path, AGENT, work=work, control=control, secrets={"TOKEN": secret})  # type: ignore[arg-type]
     assert len(seen) == 1
     assert "echo" in str(seen[0].about)
@@ -219,7 +219,7 @@ async def test_a_denied_call_of_a_cli_agent_is_never_made_and_the_agent_gets_the
 
 
 async def test_a_call_that_nobody_approves_in_time_is_not_made(tmp_path: Path) -> None:
-    control = Control(interviews=Interviews(MailboxInterviewer(), timeout_ms=3000))
+    control = Control(SessionControl(Interviews(MailboxInterviewer(), timeout_ms=3000)))
     work = cli_agents(tmp_path, stub_agent(tmp_path, BAD), "echo *")
     story = await begun(tmp_path, AGENT, work=work, control=control, clock=Quick())  # type: ignore[arg-type]
     assert story.run.state.result is not None

@@ -17,7 +17,7 @@ from orchestra.app.runs import Future, RunSetup, replay, resume
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.mailbox import ANSWER, CANCEL, INTERRUPT, PAUSE, requests, send
 from orchestra.engine.sessions import find, summarize
@@ -216,7 +216,7 @@ async def test_without_a_default_time_that_is_up_is_a_retry(tmp_path: Path, attr
 async def test_the_settings_limit_the_time_of_questions_that_set_none(tmp_path: Path) -> None:
     def slow(text: str, name: str) -> Awaitable[Story]:
         (tmp_path / name).mkdir()
-        control = Control(interviews=Interviews(MailboxInterviewer(), timeout_ms=3000))
+        control = Control(SessionControl(Interviews(MailboxInterviewer(), timeout_ms=3000)))
         return begun(tmp_path / name, text, control=control, clock=Quick())
 
     default = GATE.replace('"Ship it?"', '"Ship it?", human.default_choice=ship')

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from orchestra.graph.model import Edge, Graph
-from orchestra.run.routing import Decision, End, Fail, Follow, Jump, Rule, edge_keys, route, survey
+from orchestra.run.routing import Decision, End, Fail, Follow, Jump, RoutingRule, edge_keys, route, survey
 from orchestra.run.state import NodeEnd
 from support import graph_of
 
@@ -33,7 +33,7 @@ def went(decision: Decision) -> tuple[str, object, int]:
         case Follow(edge=edge, rule=rule):
             return "follow", edge.index, rule
         case Jump(target=target):
-            return "jump", target, Rule.FAILURE
+            return "jump", target, RoutingRule.FAILURE
         case End():
             return "end", "", 6
         case Fail(rule=rule):

@@ -97,9 +97,9 @@ class AgentTurns:
     def record_payment(self, event: Paid) -> None:
         """Record what a model was paid for, and count it for the whole run (A5)."""
         before = self.journal.state.spent
-        self.control.meter.began(before)
+        self.control.session.meter.began(before)
         self.journal.record(event)
-        self.control.meter.add(self.journal.state.spent - before)
+        self.control.session.meter.add(self.journal.state.spent - before)
 
     async def _commit_turn(self, turn: AgentTurn) -> tuple[CommitResult, ...]:
         said = next((one.text for one in turn.messages if one.role == "assistant" and one.text.strip()), "")
@@ -130,10 +130,10 @@ class AgentTurns:
     def standing(self) -> UsageTotals:
         """What the node's visit and the run have used so far (A5)."""
         state, running, now = self.journal.state, self.journal.running, self.clock.now_ms()
-        self.control.meter.began(state.spent)
+        self.control.session.meter.began(state.spent)
         return UsageTotals(
             node=_usage(running.visit_spent, self.spent, now - running.entered_ms),
-            run=_usage(self.control.meter.total, self.spent, now - state.started_ms - state.idle_ms),
+            run=_usage(self.control.session.meter.total, self.spent, now - state.started_ms - state.idle_ms),
         )
 
     def record_steered(self) -> None:

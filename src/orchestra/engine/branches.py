@@ -136,12 +136,12 @@ class FanOut:
 
     async def _sweep(self) -> None:
         """End what a dead runner left running in the branches that are continued (E4)."""
-        meter = self.stage.control.meter
+        meter = self.stage.control.session.meter
         for context_id in self.fan.begun:
             state = (await load(self.wiring.store, context_id, base=self.base)).state
             if state.branch is not None:
                 meter.steps += state.steps - state.branch.steps
-                self.stage.control.had(state.branch.steered)
+                self.stage.control.session.mark_had(state.branch.steered)
             for warning in await self.wiring.end_command(state):
                 self.journal.record(warning)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from orchestra.engine.asking import Waiting
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.holding import find_runner
 from orchestra.engine.inherited import ChildState, earlier_child, same_attempt
 from orchestra.engine.loading import LoadedSession, load
@@ -284,7 +284,7 @@ async def _code_of(stage: Stage, child: ChildSession) -> None:
 async def _walking(above: WalkableRun, child: ChildSession, opened: OpenSession, plan: Plan) -> AsyncIterator[None]:
     """Walk the child meanwhile; afterwards it has stopped. Its questions are asked where its parent's are."""
     outer = child.stage.control
-    control = Control(interviews=outer.interviews, outer=outer)
+    control = Control(SessionControl(outer.session.interviews, outer))
     run = above.below(opened, plan, control, child.stage.workspace)
     try:
         async with asyncio.TaskGroup() as group:

@@ -5,56 +5,75 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from orchestra.engine.journal import Journal
 from orchestra.engine.shared import Inbox, Interviews, Meter
-from orchestra.run.questions import Answer, Question
 
 
 class Instruction(NamedTuple):
-    """Return the instruction for the next agent, and its turn in the mailbox."""
+    """An instruction for the next agent, and the turn of the mailbox that holds it."""
 
     text: str
     request: int
-
-
-class Asks(Protocol):
-    """How a walk of the session asks people: ``engine.asking.Asking``."""
-
-    async def ask(self, journal: Journal, question: Question, control: Control) -> Answer:
-        """The answer to a question of the running node, recorded; ``control`` is the walk's."""
 
 
 def _unsaid(_text: str) -> None:
     """Show nothing."""
 
 
-class Control:
-    """What stops a walk: seen after each node and by every wait.
+class SessionControl:
+    """What reaches all walks of a session: who is asked, the answers, what is spent, instructions (H1, A5, S15).
 
-    Each walk of a session has its own; those of branches hang below their parallel node's (``branch``), so that a
-    request reaches every walk of the session, and a branch can be canceled alone. ``pause`` lets the current node
-    finish; ``interrupt`` and ``cancel`` cancel it. All may be called from a signal handler of the running event
-    loop. ``request`` is the turn of the mailbox that asked, or 0 (S15). ``interviews`` is who is asked (H1),
-    ``note`` shows what was requested where the run is watched.
-    ``outer`` is the control of the node that runs this session as its child: a limit stops both (A5).
+    ``outer`` is the control of the node that runs this session as its child: a limit stops both (A5). ``note``
+    shows what was requested where the run is watched.
     """
 
     def __init__(
         self,
-        parent: Control | None = None,
         interviews: Interviews | None = None,
         outer: Control | None = None,
+        note: Callable[[str], None] = _unsaid,
     ) -> None:
-        self._outer = outer
-        self.meter: Meter = (
-            parent.meter if parent is not None else Meter(outer.meter if outer is not None else None)
-        )
-        self.interviews: Interviews = parent.interviews if parent is not None else interviews or Interviews()
-        self.answers: Inbox = parent.answers if parent is not None else Inbox()
-        self.asking: Asks | None = parent.asking if parent is not None else None
-        self.note: Callable[[str], None] = _unsaid
+        self.interviews = interviews or Interviews()
+        self.outer = outer
+        self.note = note
+        self.answers = Inbox()
+        self.meter: Meter = Meter(outer.session.meter if outer is not None else None)
+        self.instructions: tuple[Instruction, ...] = ()
+        """Those that no agent has had yet."""
+        self._had: set[int] = set()
+
+    def steer(self, text: str, request: int) -> None:
+        """Hand an instruction to the next agent, unless one has had it."""
+        if request not in self._had:
+            self.instructions += (Instruction(text, request),)
+
+    def mark_had(self, requests: tuple[int, ...]) -> None:
+        """Agents of branches have had the instructions of these turns of the mailbox (S15)."""
+        self._had |= set(requests)
+        self.instructions = tuple(one for one in self.instructions if one.request not in self._had)
+
+    def take(self) -> tuple[Instruction, ...]:
+        """The instructions that no agent has had yet; they are the caller's until it gives them back."""
+        due, self.instructions = self.instructions, ()
+        return due
+
+    def give_back(self, taken: tuple[Instruction, ...]) -> None:
+        """Hand instructions that were not recorded as taken to the next agent."""
+        self.instructions = taken + self.instructions
+
+
+class Control:
+    """What stops a walk: seen after each node and by every wait.
+
+    Each walk of a session has its own; those of branches belong to their parallel node's (``branch``), so that a
+    request reaches every walk of the session, and a branch can be canceled alone. ``pause`` lets the current node
+    finish; ``interrupt`` and ``cancel`` cancel it. All may be called from a signal handler of the running event
+    loop. ``request`` is the turn of the mailbox that asked, or 0 (S15).
+    """
+
+    def __init__(self, session: SessionControl | None = None, parent: Control | None = None) -> None:
+        self.session = session or SessionControl()
         self.reason = ""
         self.request = 0
         self.canceling = False
@@ -62,8 +81,6 @@ class Control:
         self.limit = ""
         self._parent = parent
         self._branches: list[Control] = []
-        self._due: list[Instruction] = []
-        self._had: set[int] = set()
         self._pause_requested = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self._cancelled: asyncio.Task[object] | None = None
@@ -71,7 +88,7 @@ class Control:
     @contextlib.contextmanager
     def branch(self) -> Iterator[Control]:
         """The control of a branch's walk: what is requested of this one is requested of it too."""
-        below = Control(self)
+        below = Control(self.session, self)
         if self.reason:
             below.reason, below.request = self.reason, self.request
             below.canceling, below.at_once, below.limit = self.canceling, self.at_once, self.limit
@@ -81,6 +98,12 @@ class Control:
             yield below
         finally:
             self._branches.remove(below)
+
+    def _walks(self) -> Iterator[Control]:
+        """The controls of the branches below, then this one."""
+        for below in self._branches:
+            yield from below._walks()
+        yield self
 
     @property
     def pausing(self) -> bool:
@@ -92,81 +115,47 @@ class Control:
 
         A walk that never waits sees it after the current node, although nothing else on the loop gets a turn.
         """
-        if not self.reason:
-            self.reason, self.request = reason, request
-        for below in self._branches:
-            below.request_pause(reason, request)
+        for walk in self._walks():
+            if not walk.reason:
+                walk.reason, walk.request = reason, request
 
     def pause(self, reason: str, request: int = 0) -> None:
         """Stop after the current node."""
         self.request_pause(reason, request)
-        self._pause_requested.set()
-        for below in self._branches:
-            below.pause(reason, request)
+        for walk in self._walks():
+            walk._pause_requested.set()
 
     def cancel(self, reason: str, request: int = 0) -> None:
         """Stop now, and for good unless the session is resumed."""
-        if not self.canceling:
-            self.canceling, self.reason, self.request = True, reason, request
-        for below in self._branches:
-            below.cancel(reason, request)
+        for walk in self._walks():
+            if not walk.canceling:
+                walk.canceling, walk.reason, walk.request = True, reason, request
         self.interrupt(reason, request)
 
     def interrupt(self, reason: str, request: int = 0) -> None:
         """Stop now: the current node is canceled and a resume runs it again."""
         self.pause(reason, request)
-        for below in self._branches:
-            below.interrupt(reason, request)
-        if self.at_once:
-            return
-        self.at_once = True
+        for walk in self._walks():
+            if not walk.at_once:
+                walk.at_once = True
+                walk._cancel_task()
+
+    def _cancel_task(self) -> None:
         if self._task is not None:
             self._task.cancel()
             self._cancelled = self._task
 
     def halt(self, reason: str, limit: str) -> None:
         """Pause every walk of the session and its children for a limit (A5); an earlier reason is kept."""
-        root = self._root
-        if root._outer is not None:
-            root._outer.halt(reason, limit)
-        if not root.reason:
-            root._limit(limit)
-        root.pause(reason)
-
-    def _limit(self, limit: str) -> None:
-        self.limit = limit
-        for below in self._branches:
-            below._limit(limit)
-
-    def steer(self, text: str, request: int) -> None:
-        """Hand an instruction to the next agent, unless one has had it."""
-        if request not in self._root._had:
-            self._root._due.append(Instruction(text, request))
-
-    def had(self, requests: tuple[int, ...]) -> None:
-        """Agents of branches have had the instructions of these turns of the mailbox (S15)."""
-        root = self._root
-        root._had |= set(requests)
-        root._due[:] = [one for one in root._due if one.request not in root._had]
-
-    @property
-    def instructions(self) -> tuple[Instruction, ...]:
-        """The instructions that no agent has had yet."""
-        return tuple(self._root._due)
-
-    def take(self) -> tuple[Instruction, ...]:
-        """The instructions that no agent has had yet; they are this walk's until it gives them back."""
-        root = self._root
-        due, root._due = tuple(root._due), []
-        return due
-
-    def give_back(self, taken: tuple[Instruction, ...]) -> None:
-        """These instructions were not recorded as taken: the next agent gets them."""
-        self._root._due[:0] = taken
-
-    @property
-    def _root(self) -> Control:
-        return self if self._parent is None else self._parent._root
+        if self._parent is not None:
+            self._parent.halt(reason, limit)
+            return
+        if self.session.outer is not None:
+            self.session.outer.halt(reason, limit)
+        if not self.reason:
+            for walk in self._walks():
+                walk.limit = limit
+        self.pause(reason)
 
     def attach(self, task: asyncio.Task[object] | None) -> None:
         """From now on an interruption cancels this task, in which a handler runs."""

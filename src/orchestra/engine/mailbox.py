@@ -151,7 +151,7 @@ class Mailbox:
         self._void = max(state.heard, state.void_until)
         self._steered = state.steered
         self._read = 0
-        control.had(state.steered_apart)
+        control.session.mark_had(state.steered_apart)
 
     async def read(self) -> None:
         """Act on what arrived since the last call.
@@ -164,10 +164,10 @@ class Mailbox:
             if request.action == ALIVE:
                 await self._answer(request.turn_id)
             elif request.action == ANSWER:
-                self._control.answers.put(request.answer)
+                self._control.session.answers.put(request.answer)
             elif request.turn_id > (self._steered if request.action == STEER else self._void):
                 act(self._control, request)
-        self._control.answers.read()
+        self._control.session.answers.read()
 
     async def listen(self) -> None:
         """Read whenever something arrives, also again after the store was lost; never returns."""
@@ -183,10 +183,10 @@ def act(control: Control, request: MailboxRequest) -> None:
     by = f"by {request.who}" if request.who else "from outside"
     if request.action == PAUSE:
         control.pause(f"paused {by}", request.turn_id)
-        control.note(f"pause requested {by}: finishing the current node, then pausing")
+        control.session.note(f"pause requested {by}: finishing the current node, then pausing")
     elif request.action == INTERRUPT:
         control.interrupt(f"interrupted {by}", request.turn_id)
     elif request.action == CANCEL:
         control.cancel(f"{by}: {request.text}" if request.text else by, request.turn_id)
     elif request.action == STEER:
-        control.steer(request.text, request.turn_id)
+        control.session.steer(request.text, request.turn_id)

@@ -24,6 +24,7 @@ from orchestra.errors import ConfigError, StoreUnreachable, WorkspaceError
 from orchestra.ports import Child, Decided, FanPlan, Workspace
 from orchestra.run.limits import Limits, LimitUsage, crossed_limits
 from orchestra.run.parallel import Fan
+from orchestra.run.questions import Answer, Question
 from orchestra.run.state import Result, RunState
 from orchestra.run.steps import steps_counted
 
@@ -46,6 +47,7 @@ class Run:
         self.control = control
         self.plan = plan
         self.wiring = wiring
+        self._questions: Questions
 
     @property
     def session(self) -> str:
@@ -65,12 +67,12 @@ class Run:
     @property
     def live(self) -> RunState:
         """The same with what its unfinished branches and children have spent, as far as known here."""
-        state, total = self.state, self.control.meter.total
+        state, total = self.state, self.control.session.meter.total
         return replace(state, spent=total) if total.tokens > state.spent.tokens else state
 
     @cached_property
     def places(self) -> BranchSlots:
-        """The places for nodes of branches (the ``Spawning`` protocol)."""
+        """The places for nodes of branches (the ``StageRun`` protocol)."""
         return BranchSlots(self.wiring.at_once)
 
     async def walk(self) -> Result | None:
@@ -78,7 +80,7 @@ class Run:
 
         Requests in its mailbox take effect meanwhile (S15).
         """
-        meter = self.control.meter
+        meter = self.control.session.meter
         meter.steps = steps_counted(self.state)
         if meter.outermost:
             meter.began(self.state.spent)
@@ -86,7 +88,7 @@ class Run:
         try:
             while True:
                 opened = self.opened
-                self.control.asking = self._asking()
+                self._questions = self._asking()
                 mailbox = Mailbox(self.wiring.store, self.state, self.control, opened.hold.answer)
                 await mailbox.read()
                 self._halt_in_time()
@@ -142,15 +144,20 @@ class Run:
     def _asking(self) -> Questions:
         opened, wiring = self.opened, self.wiring
         return Questions(
-            interviews=self.control.interviews,
-            answers=self.control.answers,
+            interviews=self.control.session.interviews,
+            answers=self.control.session.answers,
             clock=wiring.clock,
             send=sender(wiring.store, opened.mailbox, opened.session, wiring.clock, wiring.redactor),
             who=wiring.origin.note,
         )
 
+    async def ask(self, stage: Stage, question: Question) -> Answer:
+        """Ask a question of a stage; its branch's place is free meanwhile (the ``StageRun`` protocol)."""
+        async with self.places.release(stage.control):
+            return await self._questions.ask(stage.journal, question, stage.control)
+
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
-        """The child session of a stage (the ``Spawning`` protocol)."""
+        """The child session of a stage (the ``StageRun`` protocol)."""
         return child_session(self, stage, session)
 
     def below(self, opened: OpenSession, plan: Plan, control: Control, shared: Workspace | None) -> Run:
@@ -158,7 +165,7 @@ class Run:
         return Run(opened=opened, plan=plan, wiring=self.wiring, control=control, shared=shared)
 
     async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
-        """Walk the branches of a stage (the ``Spawning`` protocol)."""
+        """Walk the branches of a stage (the ``StageRun`` protocol)."""
         return await FanOut(
             stage=stage,
             plan=self.plan,

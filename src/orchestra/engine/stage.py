@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from orchestra.engine.agent_turns import AgentTurns
-from orchestra.engine.asking import Waiting, has_answered, has_unanswered
+from orchestra.engine.asking import has_answered, has_unanswered
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.engine.slots import BranchSlots
@@ -53,6 +53,9 @@ class StageRun(Protocol):
 
     async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
         """Walk the branches of the stage's node (``Scope.fan_out``)."""
+
+    async def ask(self, stage: Stage, question: Question) -> Answer:
+        """Ask people a question of the stage's node (``Scope.ask``)."""
 
 
 class Stage(AgentTurns):
@@ -116,7 +119,7 @@ class Stage(AgentTurns):
 
     def steering(self) -> tuple[str, ...]:
         """Instructions from outside that no agent has had yet; they count as had when the node ends."""
-        due = self.control.take()
+        due = self.control.session.take()
         self.steered += due
         return tuple(one.text for one in due)
 
@@ -150,10 +153,7 @@ class Stage(AgentTurns):
 
     async def ask(self, question: Question) -> Answer:
         """The answer to a question. Raises ``Waiting``."""
-        if self.control.asking is None:
-            raise Waiting(question.text)
-        async with self._spawning.places.release(self.control):
-            return await self.control.asking.ask(self.journal, question, self.control)
+        return await self._spawning.ask(self, question)
 
     def has_unanswered(self, part: str) -> bool:
         """Whether the question of this part was asked before, and no answer is recorded."""

@@ -74,7 +74,7 @@ class Walk:
         return self._journal.state.result
 
     async def _step(self) -> None:
-        step = next_step(self._graph, self._journal.state, await self._context(), self._control.meter.steps)
+        step = next_step(self._graph, self._journal.state, await self._context(), self._control.session.meter.steps)
         match step:
             case Execute():
                 await self._execute(step)
@@ -132,7 +132,7 @@ class Walk:
             if self._workspace is not None and node.id not in self._plan.handlers.readers:
                 outcome = await commit_node(stage, node, kind, outcome)
             self._record_end(stage, outcome)
-        self._control.give_back(stage.steered)
+        self._control.session.give_back(stage.steered)
 
     def _announce(self, step: Execute | Retry) -> None:
         kind, _handler = self._plan.runs[step.node]
@@ -180,7 +180,7 @@ class Walk:
         if (repeated := repeat_warning(self._graph, before, ended, self._clock.now_ms())) is not None:
             journal.record(repeated)
         journal.record(ended)
-        self._control.meter.steps += 1
+        self._control.session.meter.steps += 1
 
     def _retry(self, stage: Stage, outcome: Outcome) -> None:
         running = stage.journal.running
@@ -226,7 +226,7 @@ class Walk:
                 failure_class="terminal",
             )
         )
-        self._control.meter.steps += 1
+        self._control.session.meter.steps += 1
 
     async def _wait(self, step: Retry) -> None:
         await self._journal.flush()

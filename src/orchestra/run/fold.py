@@ -32,7 +32,7 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.outcome import GOOD
-from orchestra.run.routing import Rule
+from orchestra.run.routing import RoutingRule
 from orchestra.run.state import (
     NEW,
     NO_EXPENSE,
@@ -290,7 +290,7 @@ def _edge_selected(state: RunState, meta: Meta, event: EdgeSelected) -> dict[str
         changes["restarting"] = event.source
     if event.edge:
         changes["edges"] = {**state.edges, event.edge: state.edges.get(event.edge, 0) + 1}
-    if event.rule == Rule.FAILURE and not event.edge and not event.gate:
+    if event.rule == RoutingRule.FAILURE and not event.edge and not event.gate:
         changes["jumps"] = {**state.jumps, event.source: state.jumps.get(event.source, 0) + 1}
     if event.gate:
         changes["gates"] = {**state.gates, event.gate: state.gates.get(event.gate, 0) + 1}

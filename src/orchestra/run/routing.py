@@ -18,7 +18,7 @@ SHOWN_VALUE = 120
 """Characters of a value that a routing record shows."""
 
 
-class Rule(IntEnum):
+class RoutingRule(IntEnum):
     """What decides where a run goes; its number is recorded."""
 
     CHOICE = 0
@@ -32,14 +32,14 @@ class Rule(IntEnum):
 
 
 RULES: Mapping[int, str] = {
-    Rule.CHOICE: "chosen by the node",
-    Rule.CONDITION: "condition is true",
-    Rule.LABEL: "preferred label",
-    Rule.SUGGESTION: "suggested next node",
-    Rule.FAILURE: "failure",
-    Rule.NO_CONDITION: "no condition",
-    Rule.NO_EDGE: "no edge",
-    Rule.MEETING: "branches meet",
+    RoutingRule.CHOICE: "chosen by the node",
+    RoutingRule.CONDITION: "condition is true",
+    RoutingRule.LABEL: "preferred label",
+    RoutingRule.SUGGESTION: "suggested next node",
+    RoutingRule.FAILURE: "failure",
+    RoutingRule.NO_CONDITION: "no condition",
+    RoutingRule.NO_EDGE: "no edge",
+    RoutingRule.MEETING: "branches meet",
 }
 """The rules in words, by number."""
 
@@ -49,7 +49,7 @@ class Follow(Struct, frozen=True, kw_only=True):
 
     edge: Edge
     key: str
-    rule: Rule
+    rule: RoutingRule
     reason: str
 
 
@@ -67,7 +67,7 @@ class End(Struct, frozen=True, kw_only=True):
 class Fail(Struct, frozen=True, kw_only=True):
     """The run fails here."""
 
-    rule: Rule
+    rule: RoutingRule
     reason: str
 
 
@@ -168,9 +168,9 @@ def route(graph: Graph, ended: NodeEnd, candidates: Sequence[Candidate]) -> Deci
         return _failure(graph, ended, candidates, plain)
     if plain:
         best = _best(plain)
-        return _follow(best, Rule.NO_CONDITION, f"the edge without a condition{_over(best, plain)}")
+        return _follow(best, RoutingRule.NO_CONDITION, f"the edge without a condition{_over(best, plain)}")
     reason = _nothing_applies(ended, candidates) if candidates else failure_of(ended)
-    return Fail(rule=Rule.NO_EDGE, reason=reason)
+    return Fail(rule=RoutingRule.NO_EDGE, reason=reason)
 
 
 def failure_of(ended: NodeEnd) -> str:
@@ -178,7 +178,7 @@ def failure_of(ended: NodeEnd) -> str:
     return ended.failure_reason or f"{ended.node} failed"
 
 
-def _follow(candidate: Candidate, rule: Rule, reason: str) -> Follow:
+def _follow(candidate: Candidate, rule: RoutingRule, reason: str) -> Follow:
     return Follow(edge=candidate.edge, key=candidate.key, rule=rule, reason=reason)
 
 
@@ -201,13 +201,13 @@ def _by_choice(ended: NodeEnd, candidates: Sequence[Candidate]) -> Follow | Fail
         if candidate.key != ended.edge:
             continue
         if not candidate.open:
-            return Fail(rule=Rule.CHOICE, reason=f"{chosen}, which reached its max_visits")
+            return Fail(rule=RoutingRule.CHOICE, reason=f"{chosen}, which reached its max_visits")
         if not candidate.holds:
-            return Fail(rule=Rule.CHOICE, reason=f"{chosen}, whose condition is false")
+            return Fail(rule=RoutingRule.CHOICE, reason=f"{chosen}, whose condition is false")
         label = candidate.edge.label
         reason = f"{label!r} was chosen" if label else f"{ended.node} chose it"
-        return _follow(candidate, Rule.CHOICE, reason)
-    return Fail(rule=Rule.CHOICE, reason=f"{chosen}, which does not exist")
+        return _follow(candidate, RoutingRule.CHOICE, reason)
+    return Fail(rule=RoutingRule.CHOICE, reason=f"{chosen}, which does not exist")
 
 
 def _conditional(usable: Sequence[Candidate]) -> Follow | None:
@@ -215,7 +215,7 @@ def _conditional(usable: Sequence[Candidate]) -> Follow | None:
     if not held:
         return None
     best = _best(held)
-    return _follow(best, Rule.CONDITION, f"{best.edge.condition.text} is true{_over(best, held)}")
+    return _follow(best, RoutingRule.CONDITION, f"{best.edge.condition.text} is true{_over(best, held)}")
 
 
 def _by_label(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
@@ -224,7 +224,7 @@ def _by_label(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
         return None
     for candidate in plain:
         if normalize_label(candidate.edge.label) == wanted:
-            return _follow(candidate, Rule.LABEL, f"preferred label '{ended.preferred_label}'")
+            return _follow(candidate, RoutingRule.LABEL, f"preferred label '{ended.preferred_label}'")
     return None
 
 
@@ -232,7 +232,7 @@ def _by_suggestion(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
     for wanted in ended.suggested_next_ids:
         for candidate in plain:
             if candidate.edge.target == wanted:
-                return _follow(candidate, Rule.SUGGESTION, f"the node suggested {wanted}")
+                return _follow(candidate, RoutingRule.SUGGESTION, f"the node suggested {wanted}")
     return None
 
 
@@ -247,9 +247,9 @@ def _failure(
     judges = [c for c in plain if graph.type_of(c.edge.target) == "conditional"]
     if judges:
         best = _best(judges)
-        return _follow(best, Rule.FAILURE, f"{best.edge.target} handles the failure")
+        return _follow(best, RoutingRule.FAILURE, f"{best.edge.target} handles the failure")
     closed = [f"{c.key} was taken {c.taken} of {c.bound} times" for c in candidates if c.edge.condition and c.holds]
-    return Fail(rule=Rule.FAILURE, reason=": ".join([*closed, failure_of(ended)]))
+    return Fail(rule=RoutingRule.FAILURE, reason=": ".join([*closed, failure_of(ended)]))
 
 
 def _nothing_applies(ended: NodeEnd, candidates: Sequence[Candidate]) -> str:

@@ -15,7 +15,7 @@ from orchestra.graph.visits import RETURNS, comes_back
 from orchestra.run.events import WarningRaised
 from orchestra.run.gates import bypassed_gates, describe_gate, gate_target, unmet_gate
 from orchestra.run.judging import attempts_of
-from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, Rule, failure_of, route, survey
+from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, RoutingRule, failure_of, route, survey
 from orchestra.run.state import NodeEnd, NodeRecord, RunState
 
 MOST_RESTARTS = 50
@@ -239,10 +239,15 @@ def _jump(
     if state.jumps.get(ended.node, 0) >= bound:
         why = f"{ended.node} failed after it sent the run back to {jump.target} {plural(bound, 'time')}"
         return Finish(
-            node=ended.node, error=f"{why}: {ended.failure_reason}", rule=Rule.FAILURE, candidates=candidates
+            node=ended.node, error=f"{why}: {ended.failure_reason}", rule=RoutingRule.FAILURE, candidates=candidates
         )
     return Advance(
-        source=ended.node, target=target, edge="", rule=Rule.FAILURE, reason=jump.reason, candidates=candidates
+        source=ended.node,
+        target=target,
+        edge="",
+        rule=RoutingRule.FAILURE,
+        reason=jump.reason,
+        candidates=candidates,
     )
 
 
@@ -255,13 +260,13 @@ def _join(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
     decided = fan is not None and (fan.status != "" or ended.status != "fail")
     if fan is not None and fan.fan_in and decided:
         why = f"the branches of {ended.node} meet at {fan.fan_in}"
-        return Advance(source=ended.node, target=fan.fan_in, edge="", rule=Rule.MEETING, reason=why)
+        return Advance(source=ended.node, target=fan.fan_in, edge="", rule=RoutingRule.MEETING, reason=why)
     if ended.status == "fail":
-        return Finish(node=ended.node, error=failure_of(ended), rule=Rule.FAILURE)
+        return Finish(node=ended.node, error=failure_of(ended), rule=RoutingRule.FAILURE)
     if fan is not None and fan.ends == (graph.exit,):
         why = f"every branch of {ended.node} ended at the exit"
-        return Advance(source=ended.node, target=graph.exit, edge="", rule=Rule.MEETING, reason=why)
-    return Finish(node=ended.node, error=f"the branches of {ended.node} do not meet", rule=Rule.MEETING)
+        return Advance(source=ended.node, target=graph.exit, edge="", rule=RoutingRule.MEETING, reason=why)
+    return Finish(node=ended.node, error=f"the branches of {ended.node} do not meet", rule=RoutingRule.MEETING)
 
 
 def _within(graph: Graph, state: RunState, step: Step) -> Step:
@@ -302,4 +307,4 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     bound = _max_visits(graph, named) or (_returns(record) if record is not None else RETURNS)
     if state.gates.get(gate, 0) >= bound:
         return Finish(node=at, error=f"{why}, after it sent the run back to {target} {plural(bound, 'time')}")
-    return Advance(source=at, target=target, edge="", rule=Rule.FAILURE, reason=why, gate=gate)
+    return Advance(source=at, target=target, edge="", rule=RoutingRule.FAILURE, reason=why, gate=gate)

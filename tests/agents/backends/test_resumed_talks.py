@@ -194,7 +194,7 @@ async def test_an_instruction_reaches_the_agent_before_its_next_request(tmp_path
         walking = asyncio.ensure_future(session.walk())
         while not here.requests:
             await asyncio.sleep(0.01)
-        session.control.steer("use tabs", 7)
+        session.control.session.steer("use tabs", 7)
         await walking
         assert "use tabs" in here.requests[1].last
     assert [event.request for event in session.events if isinstance(event, SteeringTaken)] == [7]

@@ -40,7 +40,7 @@ from orchestra.cli.stores import StoreAccess, on_silence
 from orchestra.cli.terminal import complain, one_line, progress, say_json
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, SessionControl
 from orchestra.errors import ConfigError, SessionTaken, StoreError, StoreFull, StoreGone
 from orchestra.graph.inputs import unused_variables
 from orchestra.graph.report import plural
@@ -185,8 +185,8 @@ class ShownRun:
         self._opening = opening
         self._view = view
         self._streams = streams
-        self._control = Control(interviews=interviews_for(shown, view, at.settings, always=always))
-        self._control.note = self._note
+        interviews = interviews_for(shown, view, at.settings, always=always)
+        self._control = Control(SessionControl(interviews, note=self._note))
         self._store: Store | None = None
         self._run: Run | None = None
         self._done = False

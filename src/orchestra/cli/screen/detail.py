@@ -48,7 +48,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
-from orchestra.run.routing import Rule
+from orchestra.run.routing import RoutingRule
 from orchestra.run.state import RunState, Spent
 from orchestra.run.usage import NOTHING, RunUsage, together, usage_of
 from orchestra.run.views import ENDED, Pending, Phase, Summary
@@ -442,7 +442,7 @@ def _describe(item: Mapping[str, Any]) -> str:
     if item["reason"]:
         words.append(item["reason"])
     if item["next"]:
-        only = item["rule"] == Rule.NO_CONDITION and not item["choices"]
+        only = item["rule"] == RoutingRule.NO_CONDITION and not item["choices"]
         words.append(f"→ {item['next']}" + ("" if only else f" ({item['why']})"))
     return ", ".join(words)
 

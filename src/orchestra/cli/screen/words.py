@@ -39,7 +39,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.questions import short_id
 from orchestra.run.resuming import BRANCHES, CHILD, CONVERSATION, QUESTION
-from orchestra.run.routing import Rule
+from orchestra.run.routing import RoutingRule
 from orchestra.run.usage import RunUsage, usage_of
 
 SHORT = 10
@@ -97,7 +97,7 @@ def end_words(
         parts.append(event.word)
     parts += took
     text = ", ".join(part for part in parts if part)
-    if edge is not None and (edge.candidates or not (edge.edge or edge.rule == Rule.MEETING) or verbose):
+    if edge is not None and (edge.candidates or not (edge.edge or edge.rule == RoutingRule.MEETING) or verbose):
         return f"{text} {_edge_words(edge, verbose)}".strip()
     return text
 
@@ -120,7 +120,7 @@ _EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
 
 def _edge_words(edge: EdgeSelected, verbose: bool) -> str:
     label = next((str(c["label"]) for c in edge.candidates if c.get("edge") == edge.edge and c.get("label")), "")
-    unchosen = edge.rule == Rule.NO_CONDITION and sum(not c.get("condition") for c in edge.candidates) > 1
+    unchosen = edge.rule == RoutingRule.NO_CONDITION and sum(not c.get("condition") for c in edge.candidates) > 1
     shown = f"→ {edge.target}" + (f" by {label!r}" if label and not unchosen else "")
     if edge.gate:
         return f"{shown} ({edge.reason})"
