@@ -352,6 +352,8 @@ class LossyFiles(CountingFiles):
 def _caller(further: int = 1) -> str:
     """The function that called the file layer: its module's last name and its own."""
     frame = sys._getframe(further + 1)
+    while frame.f_code.co_name == "write_file" and frame.f_back is not None:
+        frame = frame.f_back
     return f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_name}"
 
 

@@ -21,11 +21,12 @@ from typing import Protocol
 from kill_sweep import LOG, Case, Points, begun, go_on, kills, play, story
 from kill_sweep_story import Story, told
 
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.http import Guard
-from orchestra.cxdb.server.servable import EmbeddedStore, ServableStore
+from orchestra.cxdb.server.servable import ServableStore
 from orchestra.cxdb.server.serve import serving
 from orchestra.ports import Head, Hold, NewTurn, Store, Turn
 from served_memory import ServedMemory

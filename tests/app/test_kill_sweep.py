@@ -221,9 +221,9 @@ def test_a_run_whose_power_is_cut_at_every_change_comes_to_the_same_end(
         ("deaf", "handle._commit"),
         ("deaf", "directory.sync"),
         ("deaf", "directory.sync_folders"),
-        ("deaf", "store._write_whole"),
+        ("deaf", "bundles.put"),
         ("late", "handle._commit"),
-        ("late", "store._write_whole"),
+        ("late", "bundles.put"),
     ],
 )
 def test_a_store_that_leaves_out_a_sync_or_writes_too_late_is_found(kind: str, site: str, quick_path: Path) -> None:

@@ -13,10 +13,11 @@ from test_remote_cuts import BATCHES, EXPECTED, new, place_of, session
 from wire_client import served
 from wire_proxy import Proxy, through
 
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.remote.requests import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.http import Guard
-from orchestra.cxdb.server.servable import EmbeddedStore, ServableStore
+from orchestra.cxdb.server.servable import ServableStore
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.errors import SessionNotFound, StoreAbandoned, StoreError, StoreFull, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
