@@ -15,8 +15,8 @@ from difflib import get_close_matches
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from orchestra.config.durations import seconds
-from orchestra.config.yaml import Document, Path
-from orchestra.errors import ConfigError, Span
+from orchestra.config.yaml import Document, Path, load
+from orchestra.errors import ConfigError, InvalidConfig, Source, Span
 from orchestra.graph.attributes import nearest
 
 _T = TypeVar("_T")
@@ -90,13 +90,17 @@ Reader: TypeAlias = Callable[[Any, SettingPlace], _T]
 
 
 class Key(NamedTuple):
-    """One key of a section: the field it fills, how it is read, what it means, its default as it is shown."""
+    """One key of a section: the field it fills, how it is read, what it means, its default as it is shown.
+
+    ``others`` are what other programs call it.
+    """
 
     field: str
     reader: Reader[Any]
     meaning: str
     default: Any
     required: bool
+    others: tuple[str, ...]
 
 
 def key(
@@ -107,9 +111,10 @@ def key(
     factory: Any = MISSING,
     aliases: tuple[str, ...] = (),
     required: bool = False,
+    others: tuple[str, ...] = (),
 ) -> Any:
-    """Declare a field of a section. ``aliases`` are other names for the key."""
-    metadata = {"reader": reader, "meaning": meaning, "aliases": aliases, "required": required}
+    """Declare a field of a section. ``aliases`` are other names for the key, ``others`` are only hints."""
+    metadata = {"reader": reader, "meaning": meaning, "aliases": aliases, "required": required, "others": others}
     if factory is not MISSING:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -131,9 +136,8 @@ def _keys_of(cls: type[Any]) -> Mapping[str, Key]:
         if "reader" not in each.metadata:
             continue
         default = each.default_factory() if each.default_factory is not MISSING else each.default
-        entry = Key(
-            each.name, each.metadata["reader"], each.metadata["meaning"], default, each.metadata["required"]
-        )
+        given = each.metadata
+        entry = Key(each.name, given["reader"], given["meaning"], default, given["required"], given["others"])
         for name in (each.name, *each.metadata["aliases"]):
             found[name] = entry
     return found
@@ -163,7 +167,8 @@ class Section(Generic[_T]):
         for name, item in value.items():
             here, entry = place.at(name), known.get(name)
             if entry is None:
-                fix = suggestion(name, known)
+                meaning = [key for key, one in known.items() if str(name).lower() in one.others]
+                fix = f"did you mean {meaning[0]!r}?" if meaning else suggestion(str(name), known)
                 here.key_fault("unknown key", fix)
                 meant.add(fix)
             elif entry.field in given:
@@ -232,6 +237,13 @@ def text(value: Any, place: SettingPlace) -> str:
         fix = "put it in quotes" if isinstance(value, bool | int | float) else ""
         return place.fault(f"expected text, not {kind_of(value)}", fix)  # type: ignore[no-any-return]
     return value
+
+
+def words(value: Any, place: SettingPlace) -> str:
+    """A text; a number or a truth value is one as it is written."""
+    if isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    return text(value, place)
 
 
 def word(value: Any, place: SettingPlace) -> str:
@@ -328,6 +340,15 @@ def mapping(value: Any, place: SettingPlace) -> dict[str, Any]:
     if not isinstance(value, dict):
         return place.fault(f"expected keys and values, not {kind_of(value)}")  # type: ignore[no-any-return]
     return value
+
+
+def read(source: Source, reader: Reader[_T]) -> _T:
+    """Read a whole document. Raises ``ConfigError``, ``InvalidConfig`` for several faults."""
+    document, faults = load(source), list[ConfigError]()
+    found = reader(document.data, SettingPlace((), document, faults, {}))
+    if faults:
+        raise InvalidConfig(tuple(faults)) if len(faults) > 1 else faults[0]
+    return found
 
 
 _TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")

@@ -9,7 +9,7 @@
         assert server.requests[0].model == "gpt-5"
 """
 
-from orchestra.modelserver.answers import Call, Failure, Rule, Script, ScriptedReply, TokenUsage, When
+from orchestra.modelserver.answers import Call, Failure, ReplyRule, Script, ScriptedReply, TokenUsage, When
 from orchestra.modelserver.asked import Exchange
 from orchestra.modelserver.script import parse, read
 from orchestra.modelserver.server import ModelServer
@@ -19,7 +19,7 @@ __all__ = [
     "Exchange",
     "Failure",
     "ModelServer",
-    "Rule",
+    "ReplyRule",
     "Script",
     "ScriptedReply",
     "TokenUsage",

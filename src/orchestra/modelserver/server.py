@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from orchestra.errors import ConfigError
 from orchestra.modelserver import anthropic, bedrock, chat, gemini, responses
-from orchestra.modelserver.answers import Failure, Rule, Script, ScriptedReply, When
+from orchestra.modelserver.answers import Failure, ReplyRule, Script, ScriptedReply, When
 from orchestra.modelserver.api import Api
 from orchestra.modelserver.asked import Exchange, text_of, without_keys
 
@@ -137,7 +137,7 @@ class ModelServer:
         return ScriptedReply(error=Failure(kind="invalid_request", message=message))
 
 
-def _name(rule: Rule, index: int) -> str:
+def _name(rule: ReplyRule, index: int) -> str:
     return f"rule {index + 1}" if rule.when != When() else "answers"
 
 
