@@ -9,10 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
 from orchestra.agents.exchanges import answer_of_person
+from orchestra.config.schema import (
+    WRONG,
+    MapOf,
+    SettingPlace,
+    choice,
+    key,
+    length,
+    mapping,
+    number,
+    one_or_many,
+    text,
+    whole,
+    words,
+)
 from orchestra.errors import Terminal, Transient
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Handler, Scope, Turns
@@ -27,7 +42,31 @@ from orchestra.run.outcome import (
     legal_words,
     read_status,
 )
+from orchestra.run.secrets import plain_json
 from orchestra.run.state import Context
+
+
+def _status(value: Any, place: SettingPlace) -> str:
+    return words(value, place) or place.fault(
+        "is empty", f"write one of {', '.join(Status)}, or a word that an outgoing edge asks for"
+    )
+
+
+def _updates(value: Any, place: SettingPlace) -> Any:
+    found = mapping(value, place)
+    try:
+        return WRONG if found is WRONG else plain_json(found)
+    except ValueError as error:
+        return place.fault(str(error))
+
+
+def _writes(value: Any, place: SettingPlace) -> dict[str, str]:
+    """Files and their texts, by paths inside the workspace."""
+    found = MapOf(text)(value, place)
+    for name in found:
+        if not name or name.startswith("/") or {"..", ".git", ""} & set(name.split("/")):
+            place.at(name).key_fault("is not a path inside the workspace")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +79,28 @@ class ScriptedResult:
     workspace.
     """
 
-    status: str = "success"
-    text: str | None = None
-    label: str = ""
-    suggest: tuple[str, ...] = ()
-    updates: Mapping[str, Json] = field(default_factory=dict)
-    notes: str = ""
-    reason: str = ""
-    failure_class: str = ""
-    retry_after: float = 0.0
-    delay: float = 0.0
-    error: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float = 0.0
-    exit_code: int | None = None
-    stderr: str = ""
-    writes: Mapping[str, str] = field(default_factory=dict)
+    status: str = key(_status, "how it ends", default="success")
+    text: str | None = key(words, "what it answers or prints", default=None)
+    label: str = key(words, "the label of the edge that it prefers", default="")
+    suggest: tuple[str, ...] = key(one_or_many(words), "nodes that it suggests", default=())
+    updates: Mapping[str, Json] = key(_updates, "values for the context", factory=dict)
+    notes: str = key(words, "its notes", default="")
+    reason: str = key(words, "why it fails", default="")
+    failure_class: str = key(choice(*FailureClass), "the kind of failure", default="")
+    retry_after: float = key(length, "how long the provider asks to wait", default=0.0)
+    delay: float = key(length, "how long it takes", default=0.0)
+    error: str = key(words, "the exception that it raises", default="")
+    tokens_in: int = key(whole(), "tokens read", default=0)
+    tokens_out: int = key(whole(), "tokens written", default=0)
+    cost: float = key(number(0, 1e6), "dollars", default=0.0)
+    exit_code: int | None = key(whole(0, 255), "the command's exit code", default=None)
+    stderr: str = key(words, "what it writes to standard error", default="")
+    writes: Mapping[str, str] = key(_writes, "files by path", factory=dict)
+
+
+ONLY_AGENTS = frozenset({"label", "suggest", "updates", "retry_after", "tokens_in", "tokens_out", "cost", "writes"})
+ONLY_COMMANDS = frozenset({"exit_code", "stderr"})
+"""The keys that only one of the two kinds of nodes has."""
 
 
 Script = Mapping[str, tuple[ScriptedResult, ...]]
@@ -143,8 +187,8 @@ async def _write_files(result: ScriptedResult, task: AgentTask) -> None:
     workspace = task.scope.workspace
     if workspace is None or not result.writes:
         return
-    for name, text in result.writes.items():
-        _write(workspace.folder() / name, text)
+    for name, content in result.writes.items():
+        _write(workspace.folder() / name, content)
     files = tuple(result.writes)
     await task.scope.commit(files=files, turn=1, intent=result.text or task.prompt, model="simulation")
 
