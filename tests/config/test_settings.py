@@ -39,6 +39,31 @@ def test_a_file_puts_the_store_beside_itself(tmp_path: Path) -> None:
     assert settled(tmp_path, "").store == tmp_path / ".orchestra" / "cxdb"
 
 
+@pytest.mark.parametrize(("text", "store"), [("", ".orchestra/cxdb"), ("cxdb: {path: of-file}", "of-file")])
+def test_a_file_in_a_worktree_of_a_session_means_the_store_of_its_project(
+    tmp_path: Path, text: str, store: str
+) -> None:
+    folder = tmp_path / ".orchestra" / "worktrees" / "abc123" / "app" / "sub"
+    folder.mkdir(parents=True)
+    found = settled(folder, text)
+    assert found.store == tmp_path / store
+    assert found.workspace.home == tmp_path / ".orchestra"
+
+
+def test_a_token_is_taken_without_its_line_break_and_only_if_a_header_can_hold_it(tmp_path: Path) -> None:
+    def token(text: str) -> str | None:
+        given = {"ORCHESTRA_CXDB_URL": "http://a:1", "ORCHESTRA_CXDB_TOKEN": text}
+        found = settled(tmp_path, environment=given)
+        assert found.server is not None
+        return found.server.token
+
+    assert token(" 0123abcd\n") == "0123abcd"
+    assert token("\n") is None
+    for wrong in ("gr\u00fcn", "a\nb"):
+        with pytest.raises(ConfigError, match="ORCHESTRA_CXDB_TOKEN"):
+            token(wrong)
+
+
 def test_flag_environment_file_and_default_follow_one_another(tmp_path: Path) -> None:
     text, environment = "cxdb: {path: of-file}", {"ORCHESTRA_CXDB_PATH": "/of/environment"}
     assert settled(tmp_path, text).store == tmp_path / "of-file"

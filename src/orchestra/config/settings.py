@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from orchestra.config.providers import KINDS
 from orchestra.config.reading import read_config
 from orchestra.config.server import PATIENCE, Server, server_at
 from orchestra.config.variables import from_environment, unknown_variables
-from orchestra.config.workspace import WorkspaceSettings, workspace_of
+from orchestra.config.workspace import WorkspaceSettings, project_folder, workspace_of
 from orchestra.config.yaml import Document, load_leniently
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, InvalidConfig, Source
@@ -237,9 +238,9 @@ def _store(
     if url is not None:
         return str(url), str(file)
     if named is not None and file is not None:
-        return _place(named, file.parent), str(file)
+        return _place(named, project_folder(file.parent.absolute())), str(file)
     if file is not None:
-        return file.parent.absolute() / ".orchestra" / "cxdb", "default, next to orchestra.yaml"
+        return project_folder(file.parent.absolute()) / ".orchestra" / "cxdb", "default, next to orchestra.yaml"
     return state_directory(environment) / "cxdb", "default, the state directory"
 
 
@@ -314,17 +315,18 @@ def _patience(value: object, document: Document | None) -> float:
 
 
 def _token(name: str | None, document: Document | None, environment: Mapping[str, str]) -> str | None:
-    given = environment.get("ORCHESTRA_CXDB_TOKEN")
-    if given or name is None or document is None:
-        return given or None
-    file = Path(document.source.name).parent / Path(name).expanduser()
-    try:
-        return file.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cxdb.token_file: cannot read {file}: {getattr(error, 'strerror', None) or error}",
-            span=document.span(("cxdb", "token_file")),
-        ) from error
+    given, place, span = environment.get("ORCHESTRA_CXDB_TOKEN", "").strip(), "ORCHESTRA_CXDB_TOKEN", None
+    if not given and name is not None and document is not None:
+        file = Path(document.source.name).parent / Path(name).expanduser()
+        place, span = f"cxdb.token_file: {file}", document.span(("cxdb", "token_file"))
+        try:
+            given = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cxdb.token_file: cannot read {file}: {why}", span=span) from error
+    if re.search("[^ -~]", given):
+        raise ConfigError(f"{place}: a token has only ASCII characters, on one line", span=span)
+    return given or None
 
 
 def _place(text: str, base: Path) -> Path | None:

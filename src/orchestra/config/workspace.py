@@ -62,11 +62,19 @@ def workspace_of(section: WorkspaceSection, document: Document, folder: Path) ->
     folder = folder.absolute()
     repos = tuple(_repo(document, name, repo, folder) for name, repo in section.repos.items())
     return WorkspaceSettings(
-        home=folder / ".orchestra",
+        home=project_folder(folder) / ".orchestra",
         folder=_folder(section, document, folder) if section.folder else None,
         repos=repos,
         commit_messages=section.commit_messages,
     )
+
+
+def project_folder(folder: Path) -> Path:
+    """Return the folder of the project: for one in a session's worktree, the folder whose worktree it is."""
+    homes = [
+        above.parent for above in folder.parents if above.name == "worktrees" and above.parent.name == ".orchestra"
+    ]
+    return homes[-1].parent if homes else folder
 
 
 def _folder(section: WorkspaceSection, document: Document, folder: Path) -> Path:
