@@ -112,3 +112,24 @@ def test_a_name_that_the_engine_sets_is_fine(name: str) -> None:
 def test_a_status_that_no_child_has_is_a_warning() -> None:
     body = 'start -> work\nwork -> exit [condition="stack.child.status=complete"]\nwork -> exit'
     assert [d.fix for d in flow(body, "value_of_node")] == ["did you mean 'completed'?"]
+
+
+FAN = "f [shape=component]\nm [shape=tripleoctagon{}]\nstart -> f -> {{a b}} -> m -> z -> exit\n"
+
+
+@pytest.mark.parametrize("reader", ["z", "b"])
+def test_what_a_branch_leaves_is_not_read_outside_of_it(reader: str) -> None:
+    body = f'{reader} [prompt="{{{{ responses.a }}}}"]\n'
+    assert marked(flow(body + FAN.format(""), "value_of_node")) == ["responses.a"]
+    assert reader == "b" or not flow(body + FAN.format(", merge=all"), "value_of_node")
+
+
+def test_a_later_node_of_a_branch_reads_what_an_earlier_one_left() -> None:
+    body = 'c [prompt="{{ responses.a }}"]\nf [shape=component]\nm [shape=tripleoctagon]\n'
+    assert not flow(f"{body}start -> f -> a -> c -> m -> exit\nf -> b -> m", "value_of_node")
+
+
+def test_the_answer_of_a_gate_is_not_read_before_the_first_gate() -> None:
+    gate = 'g [shape=hexagon]\nwork [prompt="{{ human.gate.text }}"]\n'
+    assert marked(flow(f"{gate}start -> work -> g\ng -> work [max_visits=2]\ng -> exit", "value_of_node"))
+    assert not flow(f"{gate}start -> g -> work -> exit\ng -> exit", "value_of_node")

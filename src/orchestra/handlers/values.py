@@ -84,6 +84,8 @@ def _item(value: Any, word: str) -> Any:
 def _suggestion(name: str, context: Context) -> str:
     """The key that may be meant, and how to write braces that are not ours."""
     name = name.removeprefix("context.")
+    if name == "goal":
+        return "write {{ graph.goal }}"
     near = get_close_matches(name, list(context), n=1)
     if near:
         return f"did you mean {near[0]}?"

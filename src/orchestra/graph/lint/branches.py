@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic
-from orchestra.graph.flow import components, reachable
-from orchestra.graph.joins import Before, ways_of_the_run
+from orchestra.graph.flow import components
+from orchestra.graph.joins import Before
 from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.survey import Survey, error, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Edge, Node
@@ -87,7 +87,7 @@ def _idle_fan_ins(survey: Survey) -> Iterator[Diagnostic]:
         for number, kind in enumerate(survey.types)
         if kind == "parallel.fan_in" and number not in used and survey.reached[number]
     ]
-    if not idle or any(_escapes(survey, _ways_of_the_run(survey))):
+    if not idle or any(_escapes(survey, survey.run_ways)):
         return
     for number in idle:
         node = survey.nodes[number]
@@ -107,7 +107,7 @@ def branch_escape(survey: Survey) -> Iterator[Diagnostic]:
     """
     if not survey.meetings.fan_in:
         return
-    ways = _ways_of_the_run(survey)
+    ways = survey.run_ways
     escapes = list(_escapes(survey, ways))
     reported: set[int] = set()
     for number, edge in escapes:
@@ -117,7 +117,7 @@ def branch_escape(survey: Survey) -> Iterator[Diagnostic]:
         node = survey.ids[number]
         back = "back to it" if edge.target == node else f"to {quote(edge.target)}, which comes before it"
         yield _escape(survey, edge, f"a branch of {quote(node)} leads {back}", number)
-    yield from _restarts(survey, ways, reported)
+    yield from _restarts(survey, reported)
 
 
 def _escape(survey: Survey, edge: Edge, what: str, number: int) -> Diagnostic:
@@ -131,10 +131,6 @@ def _escape(survey: Survey, edge: Edge, what: str, number: int) -> Diagnostic:
         if join >= 0
         else "connect the branches to a fan-in, and go back from there",
     )
-
-
-def _ways_of_the_run(survey: Survey) -> list[list[int]]:
-    return ways_of_the_run(survey.successors, survey.types, survey.meetings.fan_in)
 
 
 def _escapes(survey: Survey, ways: list[list[int]]) -> Iterator[tuple[int, Edge]]:
@@ -229,39 +225,13 @@ def _unknown_source(survey: Survey, node: Node, attribute: Attribute) -> Iterato
     )
 
 
-def _restarts(survey: Survey, ways: list[list[int]], escaped: set[int]) -> Iterator[Diagnostic]:
+def _restarts(survey: Survey, escaped: set[int]) -> Iterator[Diagnostic]:
     """The ``loop_restart`` edges that a branch can take."""
     edges = [edge for edge, attribute in survey.on_edges.get("loop_restart", ()) if attribute.value is True]
     if not edges:
         return
-    owner = _owners(survey, ways)
     for edge in edges:
-        number = owner[survey.index[edge.source]]
+        number = survey.owners[survey.index[edge.source]]
         if number >= 0 and edge.index not in escaped:
             what = f"a branch of {quote(survey.ids[number])} takes a `loop_restart` edge"
             yield _escape(survey, edge, what, number)
-
-
-def _owners(survey: Survey, ways: list[list[int]]) -> list[int]:
-    """A parallel node in one of whose branches each node lies; -1 for none.
-
-    Nodes that a run can also be at without any branch are left out.
-    """
-    owner = [-1] * len(ways)
-    outside = _outside(survey, ways)
-    for number, join in survey.meetings.fan_in.items():
-        queue = [t for t in survey.successors[number] if t != join and owner[t] < 0 and not outside[t]]
-        for node in queue:
-            if owner[node] >= 0:
-                continue
-            owner[node] = number
-            queue.extend(t for t in ways[node] if owner[t] < 0 and not outside[t])
-    return owner
-
-
-def _outside(survey: Survey, ways: list[list[int]]) -> bytearray:
-    """1 for what a run reaches without entering a branch: from a parallel node it continues at the fan-in."""
-    trunk = [*ways]
-    for number, join in survey.meetings.fan_in.items():
-        trunk[number] = [join] if join >= 0 else []
-    return reachable(trunk, [survey.index[name] for name in survey.graph.starts])

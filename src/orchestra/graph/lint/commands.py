@@ -81,13 +81,14 @@ _NAMED = re.compile(r"(\\.)|\$\{?(\w+)\}?|\{\{\s*(goal)\s*\}\}", re.DOTALL)
 
 def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
     """A command does not read what only prompts have: there ``$name`` is the shell's own variable."""
-    known = {"goal"} | {name for name in (*survey.variables, *inputs(survey.graph)) if not name.isupper()}
+    given = {*survey.variables, *inputs(survey.graph)}
+    known = {"goal"} | {name for name in given if not name.isupper()}
     for node, attribute in survey.node_places("tool_command"):
         if survey.type_of[node.id] != "tool":
             continue
         command = str(attribute.value)
         for start, end, name in _prompt_reads(command):
-            if name not in known or _is_set(command, name):
+            if name not in known or _is_set(command, name) or (command[start] == "{" and name in given):
                 continue
             value = "graph.goal" if name == "goal" and name not in survey.variables else name
             wrong = f"{quote(command[start:end])} is not replaced in a command"

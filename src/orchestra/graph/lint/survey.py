@@ -12,7 +12,7 @@ from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.conditions import Condition
 from orchestra.graph.flow import reachable
-from orchestra.graph.joins import Before, Meetings, meetings
+from orchestra.graph.joins import Before, Meetings, meetings, ways_of_the_run
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.model import Attribute, Edge, Graph, Node
 from orchestra.graph.tokens import in_quotes
@@ -22,6 +22,9 @@ BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}
 
 RETRIES = ("retry_target", "fallback_retry_target")
 """Attributes that name where a run goes back to, the first that names a node first."""
+
+MOST_ASKED = 500
+"""Questions about what a node leads to, each of which costs a walk, that are answered in one graph."""
 
 LONGEST = 60
 """Characters of a value that a message quotes."""
@@ -42,6 +45,7 @@ class Survey:
         self.index = {name: number for number, name in enumerate(self.ids)}
         self.starts = frozenset(graph.starts)
         self.exits = frozenset(graph.exits)
+        self._led: dict[tuple[int, int], bytearray] = {}
         self._places: dict[str, list[tuple[Node, Attribute]]] = {}
         known = known_types | {"start", "exit"}
         self.types = [
@@ -105,6 +109,30 @@ class Survey:
         """The fan-ins of the parallel nodes (E30)."""
         return meetings(self.successors, self.types)
 
+    @cached_property
+    def run_ways(self) -> list[list[int]]:
+        """The successors in a run: a branch ends at its fan-in, and the run continues there."""
+        return ways_of_the_run(self.successors, self.types, self.meetings.fan_in)
+
+    @cached_property
+    def owners(self) -> Sequence[int]:
+        """A parallel node in one of whose branches each node lies; -1 for none.
+
+        Nodes that a run can also be at without any branch are left out.
+        """
+        trunk = [*self.run_ways]
+        for number, join in self.meetings.fan_in.items():
+            trunk[number] = [join] if join >= 0 else []
+        outside = reachable(trunk, [self.index[name] for name in self.graph.starts])
+        owner = [-1] * len(self.ids)
+        for number, join in self.meetings.fan_in.items():
+            queue = [t for t in self.successors[number] if t != join and owner[t] < 0 and not outside[t]]
+            for node in queue:
+                if owner[node] < 0:
+                    owner[node] = number
+                    queue.extend(t for t in self.run_ways[node] if owner[t] < 0 and not outside[t])
+        return owner
+
     def only_after(self, node: str, first: str) -> bool:
         """Whether every way of a run to ``node`` leads through ``first``; a node comes only after itself."""
         if node == first:
@@ -120,6 +148,14 @@ class Survey:
         again = [self.index[name] for key in RETRIES if (name := self.graph.text(key)) in self.index]
         ends = {self.index[name] for name in self.exits}
         return Before([[*targets, *again] if n in ends else targets for n, targets in enumerate(self.ways)], start)
+
+    def leads_to(self, node: int, end: int) -> Sequence[int]:
+        """1 for every node to which edges lead from one, without passing ``end``; none when asked too often."""
+        if (node, end) not in self._led and len(self._led) < MOST_ASKED:
+            self._led[node, end] = reachable(
+                [() if n == end else targets for n, targets in enumerate(self.successors)], [node]
+            )
+        return self._led.get((node, end), b"\x01" * len(self.ids))
 
     @cached_property
     def declared(self) -> Vocabulary:

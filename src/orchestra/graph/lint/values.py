@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
-from orchestra.errors import Diagnostic
+from orchestra.errors import Diagnostic, Span
 from orchestra.graph.attributes import nearest
-from orchestra.graph.lint.survey import Survey, quote, warning
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quote, warning
 from orchestra.graph.model import Attribute
 from orchestra.graph.places import inside, rewritten
 
@@ -101,8 +101,8 @@ def _no_value(
     kind = survey.type_of.get(name, "")
     group, near, what = problem(match, kind, survey.graph.nodes)
     if not what:
-        if node is not None and survey.only_after(name, node):
-            yield _too_early(survey, attribute, match, node)
+        if node is not None:
+            yield from _not_there(survey, attribute, match, node)
         return
     start, end = match.span(group) if group else (match.start(1), match.end(3) if field else match.end(2))
     yield warning(
@@ -116,21 +116,44 @@ def _no_value(
     )
 
 
-def _too_early(survey: Survey, attribute: Attribute, match: re.Match[str], node: str) -> Diagnostic:
-    """What a node reads that cannot be there when a run comes to it first."""
+def _not_there(survey: Survey, attribute: Attribute, match: re.Match[str], node: str) -> Iterator[Diagnostic]:
+    """What a node reads that a branch keeps, or that cannot be there when a run comes to it first."""
     name = match[2]
     value = f"{match[1]}.{name}" + (f".{match[3]}" if match[3] else "")
-    when = "has not run" if name == node else f"runs only after {quote(node)}"
+    span = inside(attribute.span, match.start(1), match.end(3) if match[3] else match.end(2))
+    if survey.only_after(name, node):
+        when = f"{quote(name)} has not run" if name == node else f"{quote(name)} runs only after {quote(node)}"
+        yield _too_early(survey, value, span, node, when)
+        return
+    join = _branch_end(survey, survey.index[name], survey.index[node])
+    if join:
+        yield warning(
+            "value_of_node",
+            f"{quote(value)} has no value at {quote(node)}, which fails:"
+            f" what {quote(name)} leaves stays in its branch",
+            span,
+            node=node,
+            fix=f"read `parallel.results`, or set `merge=all` on {quote(join)} and read it after that",
+        )
+
+
+def _too_early(survey: Survey, value: str, span: Span, node: str, when: str) -> Diagnostic:
     fix = "move it to a node that runs later"
-    if match[1] == "responses" and survey.type_of[node] in _ANSWER:
+    if survey.type_of[node] in _ANSWER:
         fix = f"write a task file (`agent.task`) with `{{% if {value} is defined %}}` around it, or {fix}"
-    return warning(
-        "value_of_node",
-        f"{quote(value)} has no value at the first visit of {quote(node)}, which fails: {quote(name)} {when}",
-        inside(attribute.span, match.start(1), match.end(3) if match[3] else match.end(2)),
-        node=node,
-        fix=fix,
-    )
+    message = f"{quote(value)} has no value at the first visit of {quote(node)}, which fails: {when}"
+    return warning("value_of_node", message, span, node=node, fix=fix)
+
+
+def _branch_end(survey: Survey, number: int, reader: int) -> str:
+    """The fan-in of the branch that a node is in, where the reader does not see what the branch leaves (E33)."""
+    if not survey.meetings.fan_in:
+        return ""
+    parallel = survey.owners[number]
+    join = survey.meetings.fan_in.get(parallel, -1)
+    if join < 0 or survey.nodes[join].text("merge") != "none" or survey.leads_to(number, join)[reader]:
+        return ""
+    return survey.ids[join]
 
 
 _CHILD = "status outcome node completed retries last_response reason session"
@@ -175,6 +198,8 @@ def _unset_name(
         span, what = match.span("value"), f"{quote(value)} is not a status of a child"
         fix = f"use one of {', '.join(_STATES)}"
     else:
+        if node is not None and attribute.key != "manager.stop_condition":
+            yield from _before_its_node(survey, name, inside(attribute.span, *match.span(1)), node)
         return
     yield warning(
         "value_of_node",
@@ -185,6 +210,23 @@ def _unset_name(
         fix=f"did you mean {quote(near)}?" if near else fix,
         edits=(rewritten(attribute.span, *span, near),) if near else (),
     )
+
+
+_SETTERS = {
+    "human": ("wait.human", "a human gate"),
+    "parallel": ("parallel", "a parallel node"),
+    "stack": ("stack.manager_loop", "a manager"),
+    "tool": ("tool", "a tool node"),
+}
+"""Which handlers set the keys of the engine."""
+
+
+def _before_its_node(survey: Survey, name: str, span: Span, node: str) -> Iterator[Diagnostic]:
+    """A key of the engine that every node which sets it can set only after the reader."""
+    kind, called = _SETTERS.get(name.partition(".")[0], ("", ""))
+    setters = survey.by_type.get(kind, ()) if BUILT_IN_TYPES.issuperset(survey.types) else ()
+    if setters and all(survey.only_after(each.id, node) for each in setters):
+        yield _too_early(survey, name, span, node, f"{called} sets it, and none runs before")
 
 
 def _with_same_end(name: str, known: Sequence[str]) -> str:

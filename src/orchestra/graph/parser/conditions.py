@@ -173,7 +173,7 @@ def _key(text: str, at: Token) -> tuple[str, Token]:
     if not _KEY.fullmatch(key):
         name, colon, value = key.partition(":")
         put = f"{name}={value}" if colon and value and _KEY.fullmatch(name) else None
-        message = f"a key consists of letters, digits, - and _, separated by single dots, not {_show(at)}"
+        message = f"a key has the letters a-z, digits, - and _, with single dots between, not {_show(at)}"
         raise _fault(at, message, fix=f"write {put}" if put else "", put=put)
     after = _token_at(text, at.end)
     if key.lower() in _LEADS and after.kind == "word" and (after.kind, after.text) not in _OPERATORS:
@@ -261,6 +261,8 @@ def _foreign_operator(text: str, at: Token) -> ConditionError | None:
 
 def _foreign_syntax(text: str, at: Token) -> ConditionError | None:
     """The error for a call, a comment or an index of another language."""
+    if at.kind == "odd" and not at.text[0].isascii() and at.text[0].isalpha() and at.start == at.before:
+        return _fault(at, "a key may have only the letters a-z, digits, - and _", fix=f"replace {_show(at)}")
     if _is_op(at, ")"):
         return _fault(at, "unmatched ')'", fix="remove it", put="")
     if _is_op(at, "("):

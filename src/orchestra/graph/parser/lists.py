@@ -191,7 +191,7 @@ def read_hyphened(file: File, at: Token, scope: AttributeScope | None) -> tuple[
     plain = match[0].replace("-", "_")
     dotted = plain.replace("_", ".", 1)
     key = dotted if scope is not None and not scope.knows(plain) and scope.knows(dotted) else plain
-    message = f"a key may have only letters, digits, _ and dots, not {quote_piece(match[0])}"
+    message = f"a key may have only the letters a-z, digits, _ and dots, not {quote_piece(match[0])}"
     error(file, at, message, fix=f"write {key}", end=match.end(), put=key)
     return key, token_at(file, match.end())
 

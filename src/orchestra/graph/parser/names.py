@@ -60,7 +60,7 @@ def read_bare_id(file: File, at: Token, what: str) -> tuple[str, Token]:
     name = file.text[at.start : end]
     if not IDENTIFIER.fullmatch(name):
         legal = legal_id(name)
-        message = f"{what} may have only letters, digits and _, not {quote_piece(name)}"
+        message = f"{what} may have only the letters a-z, digits and _, not {quote_piece(name)}"
         error(file, at, message, fix=f"write {legal}", end=end, put=legal)
         file.illegal_end, name = end, legal
     elif name.lower() in KEYWORDS:
@@ -80,7 +80,7 @@ def note_illegal(file: File, at: Token, name: str, what: str) -> str:
     fix = f"write {legal} [label={label}]"
     if what != "a node's id":
         fix = f"write {legal}, with label={label} inside the braces"
-    message = f"{what} may have only letters, digits and _, not {quote_piece(name)}"
+    message = f"{what} may have only the letters a-z, digits and _, not {quote_piece(name)}"
     error(file, at, message, fix=fix, put=legal)
     return legal
 
