@@ -19,9 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
+from msgspec import Struct
 
-from orchestra.cli.checks import AGENTS, CHECKS, Check, Step
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson
 from orchestra.cli.terminal import lay_out, one_line, room, say, say_json
@@ -72,6 +73,46 @@ def selftest(
     return FAILED if failed else 0
 
 
+AGENTS = ("langgraph", "langchain_anthropic")
+"""The packages that real agents need."""
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """A command of a check, of orchestra or of the shell, and the exit code that it has to end with."""
+
+    run: str = ""
+    sh: str = ""
+    env: dict[str, str] = {}
+    code: int = 0
+    folder: str = "."
+
+    @property
+    def words(self) -> list[str]:
+        """The command as it is shown."""
+        return ["sh", "-euc", self.sh] if self.sh else ["orchestra", *self.run.split()]
+
+    @property
+    def command(self) -> list[str]:
+        """The command as it is started."""
+        program = [sys.executable, "-m", "orchestra"]
+        return [part for word in self.words for part in (program if word == "orchestra" else [word])]
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One line of the report: a name, what works if it passes, what it needs, its commands."""
+
+    name: str
+    shows: str
+    steps: tuple[Step, ...]
+    needs: tuple[str, ...] = ()
+
+
+def checks() -> tuple[Check, ...]:
+    """The checks of ``checks.yaml``."""
+    text = (files("orchestra.cli") / "commands" / "checks.yaml").read_bytes()
+    return msgspec.yaml.decode(text, type=tuple[Check, ...])
+
+
 LONGEST = 120.0
 """Seconds after which a command of a check counts as stuck."""
 
@@ -111,13 +152,13 @@ _PACKAGES = {
 
 
 def _choose(names: Sequence[str]) -> list[Check]:
-    known = {check.name: check for check in CHECKS}
+    known = {check.name: check for check in checks()}
     for name in names:
         if name not in known:
             near = nearest(name, known)
             fix = f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}"
             raise ConfigError(f"no check {name!r}", fix=fix)
-    return [check for check in CHECKS if not names or check.name in names]
+    return [check for check in known.values() if not names or check.name in names]
 
 
 def _place(keep: Path | None) -> Path:
@@ -167,17 +208,13 @@ def _missing(check: Check) -> Iterator[str]:
 
 def _trouble(step: Step, folder: Path) -> tuple[str, str] | None:
     """What went wrong with a command, and how to see it again; None where it ended as it has to."""
-    program = ["-m", "orchestra"]
-    words = [
-        part for word in step.words for part in ([sys.executable, *program] if word == "orchestra" else [word])
-    ]
-    shown = " ".join(step.words if step.words[0] != "sh" else step.words[2].splitlines())
+    shown = " ".join(step.sh.splitlines() if step.sh else step.words)
     again = f"cd {folder / step.folder} && {shown}"
     try:
         done = subprocess.run(
-            words,
+            step.command,
             cwd=folder / step.folder,
-            env=_environment(folder),
+            env=_environment(folder) | step.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -197,14 +234,13 @@ def _trouble(step: Step, folder: Path) -> tuple[str, str] | None:
 
 def _environment(folder: Path) -> dict[str, str]:
     """The user's environment without settings of Orchestra's and git's; the store is the check's own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "ORCHESTRA_"))}
     own = {
         "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CONFIG_HOME": str(folder / "config"),
         "ORCHESTRA": sys.executable,
         "NO_COLOR": "1",
     }
-    return {**kept, **own, **IDENTITY}
+    return clean_environment() | own
 
 
 _SIGNS = {CheckResult.WORKS: "✓", CheckResult.FAILED: "✗", CheckResult.SKIPPED: "·"}
@@ -262,13 +298,18 @@ IDENTITY = {
 }
 
 
+def clean_environment() -> dict[str, str]:
+    """The user's environment without settings of Orchestra's and git's, with a name for commits."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "ORCHESTRA_"))}
+    return kept | IDENTITY
+
+
 class _Demo:
     """The story, step by step; every step is a command of its own process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "ORCHESTRA_"))}
-        self._environment = {**kept, **IDENTITY}
+        self._environment = clean_environment()
 
     def run(self) -> int:
         """Run the demo; return 0 if it succeeded."""
