@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from calls import call
 
-from orchestra.cli.screen.branches import branch_rows, say_branches
+from orchestra.cli.screen.detail import branch_rows, say_branches
 from orchestra.run.events import (
     Event,
     Meta,

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from orchestra.errors import ConfigError, OrchestraError
-from orchestra.graph.report import columns, duration_words, fitting, safe, wrap
+from orchestra.graph.report import columns, duration_words, fitting, paint, safe, wrap
 
 GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
 NO_TERMINAL_WIDTH = 100
@@ -163,6 +163,11 @@ def lay_out(lead: str, name: str, words: str, room: int) -> list[str]:
         return [f"{lead} {fit(name, left)}  {words}"]
     lines = wrap(f"{lead} {fit(name, room - len(lead) - 1)}  ", words, room, "    ")
     return lines if len(lines) <= 6 else [*lines[:5], fit(f"{lines[5]} …", room)]
+
+
+def wrap_signed(lead: str, text: str, indent: str, sign: str, tone: str) -> str:
+    """Wrap a text after its lead to the terminal, with its first sign in a color (none: empty)."""
+    return "\n".join(wrap(lead, text, room(), indent)).replace(sign, paint(sign, tone, bool(tone)), 1)
 
 
 def pad(text: str, room: int) -> str:

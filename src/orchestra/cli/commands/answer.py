@@ -26,7 +26,7 @@ from orchestra.app.answering import (
 from orchestra.app.requests import asker
 from orchestra.cli.errors import FAILED
 from orchestra.cli.people import console, terminal
-from orchestra.cli.screen.detail import question_lines, summary_of
+from orchestra.cli.screen.summary import question_lines, summary_of
 from orchestra.cli.screen.views import Plain
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess, exists
 from orchestra.cli.terminal import date_time, one_line, say, say_json, time_since

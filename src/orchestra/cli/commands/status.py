@@ -14,7 +14,8 @@ from msgspec import to_builtins
 
 from orchestra.app.stopped import StoppedSession, read_stopped
 from orchestra.cli.options import Colour
-from orchestra.cli.screen.detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
+from orchestra.cli.screen.detail import read_session, say_session
+from orchestra.cli.screen.summary import SIGNS, as_json_of, next_command, say_next, summary_of
 from orchestra.cli.stores import OutputOptions, StoreAccess, aim_commands, complete_session, exists
 from orchestra.cli.terminal import fit, one_line, pad, room, say, say_json, time_since, use_colour
 from orchestra.engine.sessions import Row, find, rows
@@ -74,8 +75,12 @@ class StatusScreen:
         return self.at.read(lambda store: self._show(store, session, detail), session)
 
     async def _show(self, store: Store, session: str, detail: bool) -> int:
-        how = {"as_json": self._as_json, "colour": self._colour}
-        return await show_one(store, session, detail=detail, aim=self.at.aim, stops=self._stops, **how)
+        found = await read_session(store, session, self._stops, self.at.aim, detail=detail)
+        if self._as_json:
+            say_json(found.as_json(detail=detail), indent=2)
+        else:
+            say_session(found, self.at.aim, self._colour, detail=detail)
+        return 0
 
     def list_all(self) -> int:
         """Print the list of sessions; without the store, what this machine knows of them (S20)."""
@@ -134,8 +139,7 @@ class StatusScreen:
         if len(shown) < len(listed):
             say(f"  and {len(listed) - len(shown)} more: orchestra status{aim} | less")
         say(f"  details: orchestra status{aim} {first.session} --detail")
-        if following := next_command(first):
-            say(f"  {NEXT_WORD.get(first.phase, 'resume')}: {aim_commands(following, aim)}")
+        say_next(first, aim)
 
 
 async def _cached_summary(store: Store, row: Row, known: Known, stops: Mapping[str, StoppedSession]) -> Summary:
