@@ -70,15 +70,17 @@ def matching(found: SessionQuestions, wanted: str) -> list[OpenQuestion]:
     asked = list(found.open)
     if not wanted:
         return asked
-    for names in (_ids, _nodes):
-        exact = [one for one in asked if wanted in names(one.question)]
-        if exact:
-            return exact
+    for name in dict.fromkeys((wanted, wanted.rpartition("/")[2])):  # a run names a child's with the node above
+        for names in (_ids, _nodes):
+            exact = [one for one in asked if name in names(one.question)]
+            if exact:
+                return exact
     return [one for one in asked if any(name.startswith(wanted) for name in _ids(one.question))]
 
 
 def _ids(question: Question) -> tuple[str, ...]:
-    return question.id, short_id(question.id)
+    short = short_id(question.id)
+    return question.id, short, short.rpartition("/")[2]
 
 
 def _nodes(question: Question) -> tuple[str, ...]:

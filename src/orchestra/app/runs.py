@@ -184,7 +184,7 @@ async def start(
     like = RunState(
         label=label or graph.text("label"),
         variables=given,
-        backend=", ".join(plan.brief.backends()),
+        backend=", ".join(dict.fromkeys(name for each in plan.whole() for name in each.brief.backends())),
         secrets=settings.declared,
     )
     wiring, plan = await setup.checked(plan, wiring, like)

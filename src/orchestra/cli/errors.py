@@ -54,7 +54,7 @@ _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 class StoppedRun(Exception):
-    """A store error that ended a run; ``data`` is the run as its JSON object shows it."""
+    """A store error that ended a command; ``data`` is what is known nevertheless, for its JSON object."""
 
     def __init__(self, error: StoreError, data: dict[str, Any]) -> None:
         super().__init__(error.message)
@@ -68,14 +68,19 @@ def exit_code(error: BaseException, *, as_json: bool = False) -> int:
     error = error.error if isinstance(error, StoppedRun) else error
     code = _print_error(error)
     if as_json and code and not isinstance(error, Unwritable):
-        what = report.report(error.diagnostics) if isinstance(error, InvalidPipeline) else _as_data(error)
+        what = _as_data(error)
         stopped = isinstance(error, StoreError) and not isinstance(error, SessionNotFound)
         status = "stopped" if stopped else "invalid" if code == INVALID else "error"
         say_json({"session": None, **data, "status": status, "exit_code": code, **what}, indent=2)
     return code
 
 
-def _as_data(error: BaseException) -> dict[str, str]:
+def _as_data(error: BaseException) -> dict[str, Any]:
+    """What went wrong and the fix, with the diagnostics of an invalid pipeline."""
+    if isinstance(error, InvalidPipeline):
+        first = next((each for each in error.diagnostics if each.severity is Severity.ERROR), None)
+        told = {"detail": first.message, "help": first.fix} if first is not None else {}
+        return {**told, **report.report(error.diagnostics)}
     if isinstance(error, typer.TyperException):
         return {"detail": usage_message(error), "help": usage_help(error)}
     text = Redactor(known_secrets()).text(str(getattr(error, "message", "") or error))

@@ -70,8 +70,8 @@ def terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty() and in_foreground(sys.stdin)
 
 
-def console(view: View) -> Interviewer:
-    """The terminal as an interviewer."""
+def console(view: View, session: str = "") -> Interviewer:
+    """The terminal as an interviewer; its prompts name the session where questions of several are asked."""
     from orchestra.interview.console import Console
     from orchestra.interview.terminal import EditingReader, LineReader, PlainReader
 
@@ -83,4 +83,5 @@ def console(view: View) -> Interviewer:
         reader=reader,
         width=lambda: width(sys.stderr),
         colour=use_colour("auto", sys.stderr),
+        session=session,
     )

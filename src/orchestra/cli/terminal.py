@@ -99,6 +99,11 @@ def say(text: str = "", *, stream: TextIO | None = None) -> None:
         out.flush()
 
 
+def say_wrapped(text: str, indent: str = "    ") -> None:
+    """Write a text, on a terminal in as many lines as it needs."""
+    say("\n".join(wrap("", text, room(), indent)))
+
+
 def deliver(content: str | bytes) -> None:
     """Write a file's content: bytes unchanged, text as UTF-8; on a terminal without control characters.
 
@@ -177,9 +182,10 @@ def pad(text: str, room: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out rows in columns, each as wide as its widest cell; the last column takes what it needs."""
+    """Lay out rows in columns, each as wide as its widest cell; the last column is wrapped."""
     widths = [max(map(columns, column)) for column in zip(*rows, strict=True)][:-1]
-    return ["  ".join((*map(pad, row, widths), row[-1])).rstrip() for row in rows]
+    lines = ("  ".join((*map(pad, row, widths), row[-1])).rstrip() for row in rows)
+    return [part for line in lines for part in wrap("", line, room(), "    ")]
 
 
 def many_lines(text: str) -> str:

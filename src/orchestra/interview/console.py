@@ -41,19 +41,27 @@ class Console(Interviewer):
 
     ``who`` is the name in the record. Nothing is ever taken for an answer but the key, the label, the beginning of
     one label, or the number of a choice, and free text where that is allowed. Where input ends the question stays
-    open (``Unanswered``).
+    open (``Unanswered``). The prompt names the ``session``, if one is given.
     """
 
     several = False
 
     def __init__(
-        self, *, who: str, screen: Screen, reader: LineReader, width: Callable[[], int], colour: bool
+        self,
+        *,
+        who: str,
+        screen: Screen,
+        reader: LineReader,
+        width: Callable[[], int],
+        colour: bool,
+        session: str = "",
     ) -> None:
         self._who = who
         self._screen = screen
         self._reader = reader
         self._width = width
         self._colour = colour
+        self._session = session
         self._asking = False
         self._kept: list[str] = []
 
@@ -76,7 +84,7 @@ class Console(Interviewer):
         return replace(answer, who=self._who)
 
     async def _answer(self, question: Question) -> Answer:
-        prompt = f"{short_id(question.stage) or 'answer'}> "
+        prompt = f"{self._session} {short_id(question.stage) or 'answer'}> ".lstrip()
         while True:
             typed = await self._read_line(question, prompt)
             if typed.strip() == "/edit" and question.freeform:

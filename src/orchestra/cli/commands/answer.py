@@ -26,7 +26,8 @@ from orchestra.app.answering import (
 from orchestra.app.requests import asker
 from orchestra.cli.errors import FAILED
 from orchestra.cli.people import console, terminal
-from orchestra.cli.screen.summary import question_lines, summary_of
+from orchestra.cli.screen.ended import question_lines
+from orchestra.cli.screen.summary import summary_of
 from orchestra.cli.screen.views import Plain
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess, exists
 from orchestra.cli.terminal import date_time, one_line, say, say_json, time_since
@@ -162,6 +163,8 @@ async def _not_open(store: Store, found: SessionQuestions, wanted: str, as_json:
         return FAILED
     asks = f"no question {wanted!r}" if wanted else "no question"
     message = f"session {name} ({found.summary.phase}) has {one_line(asks, 100)} that waits for an answer"
+    if found.open:
+        message += f"; open: {one_line(', '.join(short_id(one.question.id) for one in found.open), 300)}"
     if as_json:
         say_json({"session": name, "won": False, "error": message}, indent=2)
     else:
@@ -290,7 +293,9 @@ async def _ask(store: Store, at: StoreAccess, pending: Pending) -> None:
     if one is None:
         return
     shown = one.question if found.summary.alive else replace(one.question, timeout_ms=0)  # nobody waits so long
-    prompt = asyncio.ensure_future(console(Plain(colour=False, quiet=False, verbose=False)).ask(shown))
+    prompt = asyncio.ensure_future(
+        console(Plain(colour=False, quiet=False, verbose=False), pending.session).ask(shown)
+    )
     try:
         now = await _closed_meanwhile(store, found, one, prompt)
         answer = await prompt if now is None else None

@@ -17,7 +17,7 @@ from orchestra.app.comparing import SessionComparison, Side, compare_two
 from orchestra.app.pulls import Pull, pulls
 from orchestra.app.records import Removal, clean_records
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess, StoreOptions, exists
-from orchestra.cli.terminal import many_lines, one_line, say, say_json, table
+from orchestra.cli.terminal import many_lines, one_line, say, say_json, say_wrapped, table
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
 from orchestra.graph.report import dollars, duration_words, plural
@@ -124,7 +124,7 @@ def _perform(act: Doing, session: str, options: OutputOptions) -> int:
         say_json({"session": session, "done": [asdict(one) for one in done]}, indent=2)
         return 0
     for one in done:
-        say(f"{one.repo}: {one.text}")
+        say_wrapped(f"{one.repo}: {one.text}")
     for number, command in enumerate(command for one in done for command in one.undo):
         say(f"  {'     ' if number else 'undo:'} {command}")
     return 0
@@ -151,7 +151,7 @@ def _clean_branches(options: OutputOptions, older_ms: int, again: str, *, yes: b
         return 0
     for item in items:
         for line in _lines(item, yes):
-            say(line)
+            say_wrapped(line, " " * 10)
     removed = sum(not item.kept for item in items)
     _say_removed(removed, len(items) - removed, f"{again}{' --force' if force else ''}", yes=yes)
     return 0
@@ -168,9 +168,9 @@ def _clean_records(options: OutputOptions, older_ms: int, again: str, *, yes: bo
         more = f" and {plural(len(record.rows) - 1, 'session')} of it" if len(record.rows) > 1 else ""
         name = f"{record.session}  {record.pipeline}{more}"
         if record.kept:
-            say(f"keep    {name}: {record.kept}")
+            say_wrapped(f"keep    {name}: {record.kept}")
         else:
-            say(f"{'removed' if yes else 'remove '} {name}: ended {duration_words(record.age_ms)} ago")
+            say_wrapped(f"{'removed' if yes else 'remove '} {name}: ended {duration_words(record.age_ms)} ago")
         if record.file is not None:
             say(f"          undo: orchestra import{at.aim} {shell_path(record.file)}")
     removed = sum(not record.kept for record in done.records)

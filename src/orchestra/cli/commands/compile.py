@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,6 +144,13 @@ def _passes(pipeline: Pipeline, strict: bool) -> bool:
     return pipeline.valid and not (strict and tally[Severity.WARNING])
 
 
+def _judged(diagnostic: Diagnostic, strict: bool) -> Diagnostic:
+    """The diagnostic for a program that refuses errors: with ``strict`` a warning is one."""
+    if strict and diagnostic.severity is Severity.WARNING:
+        return replace(diagnostic, severity=Severity.ERROR)
+    return diagnostic
+
+
 def _text(names: list[str], checked: list[Pipeline], wanted: CompileOptions, color: str) -> None:
     colour = use_colour(color, sys.stdout)
     for name, pipeline in zip(names, checked, strict=True):
@@ -187,7 +194,7 @@ def _costs(pipeline: Pipeline, name: str, wanted: CompileOptions) -> dict[str, A
 
 def _data(names: list[str], checked: list[Pipeline], wanted: CompileOptions, format_: str) -> None:
 
-    diagnostics = tuple(d for pipeline in checked for d in pipeline.diagnostics)
+    diagnostics = tuple(_judged(d, wanted.strict) for pipeline in checked for d in pipeline.diagnostics)
     if format_ == "github":
         if diagnostics:
             say(report.github(diagnostics).rstrip("\n"))
@@ -199,6 +206,7 @@ def _data(names: list[str], checked: list[Pipeline], wanted: CompileOptions, for
         {
             "file": name,
             **report.report(pipeline.diagnostics),
+            "ok": _passes(pipeline, wanted.strict),
             "graph": None if pipeline.graph is None or pipeline.secret else render.to_json(pipeline.graph),
             **_costs(pipeline, name, wanted),
         }

@@ -18,7 +18,7 @@ import typer
 from orchestra.cli import COMMANDS
 from orchestra.cli.options import EnvFile
 from orchestra.cli.stores import OutputOptions
-from orchestra.cli.terminal import deliver, one_line, say, say_json
+from orchestra.cli.terminal import deliver, one_line, say, say_json, say_wrapped
 from orchestra.config.providers import KINDS
 from orchestra.config.showing import SettingRow, rows
 from orchestra.errors import ConfigError
@@ -176,7 +176,7 @@ def config(
     shown_rows = [row for row in found if origin or row.origin != "default"]
     wide = max((len(_line(row)) for row in shown_rows if len(_line(row)) <= _WIDE), default=0) if origin else 0
     for row in shown_rows:
-        say(f"{_line(row).ljust(wide)}  # {row.origin}" if origin else _line(row))
+        say_wrapped(f"{_line(row).ljust(wide)}  # {row.origin}" if origin else _line(row))
     return 0
 
 

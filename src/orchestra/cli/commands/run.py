@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,13 @@ from orchestra.cli.terminal import complain, one_line, progress, say_json
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control, SessionControl
+from orchestra.engine.sessions import find, summarize
 from orchestra.errors import ConfigError, SessionTaken, StoreError, StoreFull, StoreGone
 from orchestra.graph.inputs import unused_variables
 from orchestra.graph.report import plural
 from orchestra.ports import Store
 from orchestra.run.events import LiveEvent, Meta, StoreSilent
+from orchestra.run.views import Pending
 
 
 def run(
@@ -189,6 +191,7 @@ class ShownRun:
         self._control = Control(SessionControl(interviews, note=self._note))
         self._store: Store | None = None
         self._run: Run | None = None
+        self._questions: Sequence[Pending] = ()
         self._done = False
         self._signalled = asyncio.Event()
 
@@ -202,7 +205,8 @@ class ShownRun:
             try:
                 run = await self._walk()
                 seconds = ENDED_SECONDS if run.state.result is not None else STOPPED_SECONDS
-                return say_ended(self._shown, self._at, run.session, run.context_id, run.live)
+                state, asked = run.live, self._questions
+                return say_ended(self._shown, self._at, run.session, run.context_id, state, questions=asked)
             finally:
                 self._done = True
                 self._say_unread(await drain(self._streams, self._signalled, seconds))
@@ -215,6 +219,8 @@ class ShownRun:
                     if run.state.result is None:
                         self._announce(run, pipeline)
                     await run.walk()
+                if run.live.waiting:
+                    self._questions = await self._open_questions(run.session)
         except StoreError as error:
             if self._run is None:
                 raise
@@ -225,6 +231,12 @@ class ShownRun:
             self._view.close()
             await _close(self._store)
         return run
+
+    async def _open_questions(self, session: str) -> list[Pending]:
+        assert self._store is not None
+        row = await find(self._store, session)
+        summary = await summarize(self._store, row, time.time_ns() // 1_000_000)
+        return [question for question in summary.questions if not question.answered]
 
     async def _open(self) -> tuple[Run, Pipeline]:
         with progress() as tell:

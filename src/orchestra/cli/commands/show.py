@@ -84,7 +84,10 @@ def log(
     *,
     options: OutputOptions,
 ) -> int:
-    """Show every recorded event of a session, oldest first; SESSION:DEPTH shows those from that depth on."""
+    """Show every recorded event of a session, oldest first; SESSION:DEPTH shows those from that depth on.
+
+    SESSION/FAN/BRANCH shows a parallel branch.
+    """
     json = one_json(options.as_json, json_stream)
     if why is None:
         return _show_log(options.access(), session, json)
@@ -98,8 +101,7 @@ def _show_turn(at: StoreAccess, place: str, as_json: bool) -> int:
     name, depth = split_place(place)
 
     async def look(opened: Store) -> tuple[Turn, dict[str, Any], str]:
-        session, context_id = await _chain(opened, name)
-        turn = await _turn(opened, context_id, depth, session)
+        turn, session = await _turn_at(opened, name, depth)
         return turn, await whole(opened, turn), session
 
     turn, data, session = at.read(look, name)
@@ -150,8 +152,11 @@ def split_place(place: str) -> tuple[str, int | None]:
     return name, int(depth) if depth else None
 
 
-async def _chain(store: Store, name: str) -> tuple[str, int]:
-    """Return the id and the context of a session, or of the branch whose path follows the session's name."""
+async def _turn_at(store: Store, name: str, depth: int | None) -> tuple[Turn, str]:
+    """Return a turn of a session, or of the branch whose path follows its name, and the name with the whole id.
+
+    A branch is the one of the newest visit, or of an earlier one that has a turn of its own at the depth.
+    """
     session, _, path = name.partition("/")
     try:
         row = await find(store, session)
@@ -161,13 +166,19 @@ async def _chain(store: Store, name: str) -> tuple[str, int]:
         words = f"{one_line(name, 100)!r} is neither a session nor a commit of one"
         raise SessionNotFound(words, fix=error.fix) from None
     if not path:
-        return row.session, row.context_id
+        return await _turn(store, row.context_id, depth, row.session), row.session
+    exact = f"{row.session}/{path}"
     context_id = await context_of_branch(store, row, path)
     if context_id is None:
-        raise SessionNotFound(
-            f"session {row.session} has no branch {path!r}", fix=f"see: orchestra log {row.session}"
-        )
-    return f"{row.session}/{path}", context_id
+        raise _no_branch(row.session, path)
+    own = [turn for place, turn in await with_branches(store, row) if place == path and turn.depth == depth]
+    if own and isinstance(own[-1], Turn):
+        return own[-1], exact
+    return await _turn(store, context_id, depth, exact), exact
+
+
+def _no_branch(session: str, path: str) -> SessionNotFound:
+    return SessionNotFound(f"session {session} has no branch {path!r}", fix=f"see: orchestra log {session}")
 
 
 def _write_whole(at: StoreAccess, place: str, field: str) -> int:
@@ -175,8 +186,8 @@ def _write_whole(at: StoreAccess, place: str, field: str) -> int:
     name, depth = split_place(place)
 
     async def look(opened: Store) -> None:
-        session, context_id = await _chain(opened, name)
-        found = event_of(await _turn(opened, context_id, depth, session))
+        turn, _session = await _turn_at(opened, name, depth)
+        found = event_of(turn)
         if not isinstance(found, Recorded):
             raise ConfigError(f"the turn cannot be read: {found.reason}")
         for ref in await _parts(opened, found.event, field):
@@ -312,16 +323,21 @@ WIDE = 100
 
 
 def _show_log(at: StoreAccess, session: str, json: str) -> int:
-    """Print every event of a session, oldest first; of ``SESSION:DEPTH`` those from that depth on."""
-    session, depth = split_place(session)
+    """Print every event of a session or a branch, oldest first; of ``SESSION:DEPTH`` those from that depth on."""
+    place, depth = split_place(session)
+    session, _, path = place.partition("/")
 
     async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
         row = await find(opened, session)
         found = await with_branches(opened, row)
+        if path:
+            found = [(branch, turn) for branch, turn in found if branch == path or branch.startswith(f"{path}/")]
+            if not found:
+                raise _no_branch(row.session, path)
         if depth is None:
             return row.session, found
-        first = await _turn(opened, row.context_id, depth, row.session)
-        return row.session, [(path, turn) for path, turn in found if turn.turn_id >= first.turn_id]
+        first, _name = await _turn_at(opened, place, depth)
+        return row.session, [(branch, turn) for branch, turn in found if turn.turn_id >= first.turn_id]
 
     name, found = at.read(look, session)
     turns = [turn for _path, turn in found]
@@ -389,7 +405,11 @@ def _show_diff(at: StoreAccess, place: str) -> int:
     """Write the commits of a turn with their changes, as ``git show`` does."""
     name, depth = split_place(place)
     session, _, branch = name.partition("/")
-    for repo, commit in at.read(lambda store: commits_of(store, session, branch, depth), session):
+
+    async def look(store: Store) -> list[tuple[str, str]]:
+        return await commits_of(store, (await find(store, session)).session, branch, depth)
+
+    for repo, commit in at.read(look, session):
         deliver(asyncio.run(commit_text(at.settings, repo, commit)))
     return 0
 

@@ -13,6 +13,7 @@ import typer
 from msgspec import to_builtins
 
 from orchestra.app.stopped import StoppedSession, read_stopped
+from orchestra.cli.errors import StoppedRun
 from orchestra.cli.options import Colour
 from orchestra.cli.screen.detail import read_session, say_session
 from orchestra.cli.screen.summary import SIGNS, as_json_of, next_command, say_next, summary_of
@@ -75,7 +76,7 @@ class StatusScreen:
         return self.at.read(lambda store: self._show(store, session, detail), session)
 
     async def _show(self, store: Store, session: str, detail: bool) -> int:
-        found = await read_session(store, session, self._stops, self.at.aim, detail=detail)
+        found = await read_session(store, session, self._stops, self.at, detail=detail)
         if self._as_json:
             say_json(found.as_json(detail=detail), indent=2)
         else:
@@ -86,8 +87,10 @@ class StatusScreen:
         """Print the list of sessions; without the store, what this machine knows of them (S20)."""
         try:
             found = self.at.read(self._summaries) if exists(self.at.settings) else []
-        except StoreUnreachable:
-            _say_stopped(self._stops.values(), self._as_json)
+        except StoreUnreachable as error:
+            if self._as_json:
+                raise StoppedRun(error, {"sessions": [_as_json(stop) for stop in self._stops.values()]}) from error
+            _say_stopped(self._stops.values())
             raise
         known = {summary.session for summary in found}
         self._say_list(found, [stop for stop in self._stops.values() if stop.session not in known])
@@ -128,7 +131,7 @@ class StatusScreen:
             data = [*(as_json_of(summary) for _depth, summary in listed), *map(_as_json, gone)]
             say_json({"sessions": data}, indent=2)
             return
-        _say_stopped(gone, False, why="; its session is missing from this store")
+        _say_stopped(gone, why="; its session is missing from this store")
         if not listed:
             memory = self.at.settings.place == "memory"
             say("a store in memory saves no sessions" if memory else f"no sessions in {self.at.settings.place}")
@@ -163,11 +166,8 @@ def _as_json(stop: StoppedSession) -> dict[str, object]:
     return {**to_builtins(stop), "phase": str(Phase.STOPPED)}
 
 
-def _say_stopped(stops: Iterable[StoppedSession], as_json: bool, why: str = "") -> None:
+def _say_stopped(stops: Iterable[StoppedSession], why: str = "") -> None:
     """Print what this machine knows without the store: the runs that stopped when it failed (S20)."""
-    if as_json:
-        say_json({"sessions": [_as_json(stop) for stop in stops]}, indent=2)
-        return
     for stop in stops:
         ago = time_since(stop.at_ms)
         where = f"{stop.pipeline} at {stop.node}" if stop.node else stop.pipeline

@@ -13,9 +13,10 @@ from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
 from orchestra.app.stopped import StoppedSession
-from orchestra.cli.screen.ended import code_lines, took_ms
-from orchestra.cli.screen.summary import SIGNS, as_json_of, question_lines, say_next, summary_of
+from orchestra.cli.screen.ended import code_lines, question_lines, took_ms
+from orchestra.cli.screen.summary import SIGNS, as_json_of, say_next, summary_of
 from orchestra.cli.screen.words import answer_words
+from orchestra.cli.stores import StoreAccess
 from orchestra.cli.terminal import GREEN, GREY, RED, complain, date_time, fit, one_line, pad, room, say, wrap_signed
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
 from orchestra.engine.loading import fold_around, load_state, recorded_in
@@ -80,15 +81,15 @@ class SessionDetail:
 
 
 async def read_session(
-    store: Store, name: str, stops: Mapping[str, StoppedSession], aim: str, *, detail: bool
+    store: Store, name: str, stops: Mapping[str, StoppedSession], at: StoreAccess, *, detail: bool
 ) -> SessionDetail:
-    """Read a session; ``aim`` is what a suggested command needs to find the store."""
+    """Read a session."""
     row = await find(store, name)
     summary = await summary_of(store, row, stops)
     parent, made = await _relatives(store, row, stops)
     if not detail:
         state = await _state(store, row)
-        code = await _code(store, row, state, aim) if summary.phase in ENDED else ()
+        code = await _code(store, row, state, at) if summary.phase in ENDED else ()
         return SessionDetail(summary=summary, state=state, parent=parent, made=made, code=code)
     turns = await with_branches(store, row)
     told = [(path, event) for path, turn in turns if (event := recorded_in(turn)) is not None]
@@ -106,7 +107,7 @@ async def read_session(
         state=state,
         parent=parent,
         made=made,
-        code=await _code(store, row, state, aim) if summary.phase in ENDED else (),
+        code=await _code(store, row, state, at) if summary.phase in ENDED else (),
         nodes=node_rows(state, told),
         branches=branch_rows(told),
         models=models,
@@ -172,12 +173,12 @@ def _in_all(state: RunState, summary: Summary, models: Iterable[RunUsage]) -> Sp
     )
 
 
-async def _code(store: Store, row: Row, state: RunState, aim: str) -> Sequence[str]:
+async def _code(store: Store, row: Row, state: RunState, at: StoreAccess) -> Sequence[str]:
     """Where the code of an ended session is, as its run said at its end, without what was removed since."""
     since = [] if not state.workspace else _events(await legible(store, row.mailbox))
     ended = 0 if state.result is None else state.result.ended_ms
     removed = [one.event for one in since if isinstance(one.event, CleanupCompleted) and one.meta.at >= ended]
-    return code_lines(state, aim, removed)
+    return code_lines(state, at, removed)
 
 
 async def _relatives(store: Store, row: Row, stops: Mapping[str, StoppedSession]) -> tuple[str, list[Summary]]:

@@ -10,31 +10,38 @@ from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, WAITS
 from orchestra.cli.screen.views import SessionOptions, tell_reader
 from orchestra.cli.screen.words import SHORT
 from orchestra.cli.stores import StoreAccess
-from orchestra.cli.terminal import GREEN, RED, YELLOW, fit, many_lines, one_line, room, say_json
+from orchestra.cli.terminal import GREEN, RED, YELLOW, fit, many_lines, one_line, room, say_json, time_since
 from orchestra.graph.report import dollars, duration_words, paint, plural, wrap
 from orchestra.run.codec import preview_of
 from orchestra.run.events import CleanupCompleted
-from orchestra.run.questions import choices_in_words
+from orchestra.run.questions import choices_in_words, short_id
 from orchestra.run.state import RepoRecord, RunState
-from orchestra.run.views import limit_setting, raised_limit
+from orchestra.run.views import Pending, limit_setting, raised_limit
 
 
 def say_ended(
-    shown: SessionOptions, at: StoreAccess, session: str, context_id: int, state: RunState, mirror_of: str = ""
+    shown: SessionOptions,
+    at: StoreAccess,
+    session: str,
+    context_id: int,
+    state: RunState,
+    mirror_of: str = "",
+    questions: Sequence[Pending] = (),
 ) -> int:
     """Print the result and the next command; return the exit code (C2).
 
-    A mirror is resumed in its original.
+    A mirror is resumed in its original. ``questions`` are those that the session waits for, also of its branches
+    and children.
     """
     result = state.result
     code = _code_of_stopped(state) if result is None else 0 if result.good else FAILED
     if shown.json == "object":
-        status = result.status if result is not None else _stop_words(state)
+        status = result.status if result is not None else _phase(state)
         detail = result.text if result is not None else state.paused
         told = as_object(session, context_id, state)
         say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
     elif not shown.json:
-        for line in (*_last_lines(state, shown.colour), *_next(at, session, state, mirror_of)):
+        for line in (*_last_lines(state, shown.colour), *_next(at, session, state, mirror_of, questions)):
             tell_reader(line)
     return code
 
@@ -44,8 +51,10 @@ def _code_of_stopped(state: RunState) -> int:
     return WAITS if state.waiting else FULL if state.limit else INTERRUPTED
 
 
-def _stop_words(state: RunState) -> str:
-    """Return the state of a session without a runner that has not ended."""
+def _phase(state: RunState) -> str:
+    """Return how a session without a runner stands, as a listing names it."""
+    if state.result is not None:
+        return "completed" if state.result.good else "canceled" if state.result.status == "canceled" else "failed"
     return "waiting" if state.waiting else "paused" if state.paused else "crashed"
 
 
@@ -55,6 +64,8 @@ def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
     return {
         "session": session,
         "context": context_id,
+        "context_id": context_id,
+        "phase": _phase(state),
         "pipeline": state.pipeline,
         "node": _at(state) if result is None else result.node,
         "steps": state.steps,
@@ -95,19 +106,22 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
             if state.stage is None
             else f"at {_at(state)}, which has not finished"
         )
-        more = [f"  {took}; everything so far is recorded"]
+        more = [f"{took}; everything so far is recorded"]
         text = f"{text} ({state.paused or 'its runner is gone'})"
     elif result.good:
         word, tone = "completed", GREEN
         text, more = took + ("" if result.text == "success" else f"  {result.text}"), []
     elif result.status == "canceled":
         word, tone = "canceled", YELLOW
-        text, more = f"at {result.node}, {one_line(result.text, 600)}", [f"  {took}"]
+        text, more = f"at {result.node}, {one_line(result.text, 600)}", [took]
     else:
         word, tone = "failed", RED
-        text, more = f"at {result.node}: {one_line(result.text, 600)}", [f"  {took}"]
+        text, more = f"at {result.node}: {one_line(result.text, 600)}", [took]
     first = "\n".join(wrap(f"{word}  ", text, room(), "  "))
-    return [first.replace(word, paint(word, tone, colour), 1), *more]
+    return [
+        first.replace(word, paint(word, tone, colour), 1),
+        *(part for line in more for part in wrap("  ", line, room(), "  ")),
+    ]
 
 
 def _cost(state: RunState) -> str:
@@ -130,27 +144,47 @@ def about_lines(text: str, indent: str) -> list[str]:
     return [*shown, f"{indent}| …"] if len(lines) > ABOUT_LINES else shown
 
 
-def _asks(state: RunState, aim: str, session: str) -> list[str]:
-    """What is asked, and how it is answered; of questions of branches and children the inbox tells."""
+def question_lines(question: Pending, aim: str) -> list[str]:
+    """A question that waits: what, since when, what can be answered, and by which command."""
+    ago = time_since(question.asked_ms)
+    name = short_id(question.question)
+    lines = wrap("  ? ", f"{one_line(question.text, 400)}  ({one_line(name, 100)}, {ago} ago)", room(), "    ")
+    if question.answered:
+        return [*lines, *wrap("    ", f"answered: {one_line(question.answered, 300)}", room(), "    ")]
+    lines += about_lines(question.about, "    ")
+    choices = [key if key == label else f"[{key}] {one_line(label, 80)}" for key, label in question.choices.items()]
+    choices += ["words of your own"] if question.freeform else []
+    command = f"orchestra answer{aim} {question.session} {shlex.quote(name)}"
+    return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]
+
+
+def _asks(state: RunState, aim: str, session: str, questions: Sequence[Pending]) -> list[str]:
+    """What is asked, by the session and below it, and how it is answered."""
     lines: list[str] = []
+    own = {asked.question.id for asked in state.pending}
     for asked in state.pending:
-        asks = (
-            f"{one_line(asked.question.text, 400)}  Answer with {one_line(choices_in_words(asked.question), 400)}"
-        )
+        choices = one_line(choices_in_words(asked.question), 400)
+        asks = f"{one_line(asked.question.text, 400)}  Answer with {choices}"
         lines += [*about_lines(preview_of(asked.question.about), "  "), *wrap("  ", asks, room(), "    ")]
-    lines.append(f"  answer: orchestra answer{aim} {session}" + (" VALUE" if len(state.pending) == 1 else ""))
+    if own:
+        lines.append(f"  answer: orchestra answer{aim} {session}" + (" VALUE" if len(own) == 1 else ""))
+    for question in questions:
+        if question.question not in own:
+            lines += question_lines(question, aim)
     return [*lines, f"  then: orchestra resume{aim} {session}"]
 
 
-def _next(at: StoreAccess, session: str, state: RunState, mirror_of: str) -> list[str]:
+def _next(
+    at: StoreAccess, session: str, state: RunState, mirror_of: str, questions: Sequence[Pending]
+) -> list[str]:
     if at.settings.place == "memory":
         return ["  nothing was saved: the store was in memory"]
     aim = at.aim
-    look = "\n".join([f"  details: orchestra status{aim} {session} --detail", *code_lines(state, aim)])
+    look = "\n".join([f"  details: orchestra status{aim} {session} --detail", *code_lines(state, at)])
     if state.result is not None and state.result.good:
         return [look]
     if state.waiting and not mirror_of:
-        return _asks(state, aim, session)
+        return _asks(state, aim, session, questions)
     if mirror_of:
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
     back = _source_of_failure(state)
@@ -186,11 +220,13 @@ def _source_of_failure(state: RunState) -> str:
     return max(failed, key=lambda node: state.nodes[node].ended_ms, default="")
 
 
-def code_lines(state: RunState, aim: str, removed: Sequence[CleanupCompleted] = ()) -> list[str]:
+def code_lines(state: RunState, at: StoreAccess, removed: Sequence[CleanupCompleted] = ()) -> list[str]:
     """Where the code of a session is, and what can be done with it: the last lines of a run (W2).
 
     Of branches that were ``removed`` since, only that is said, and where they are kept.
     """
+    workspace = at.settings.workspace
+    places = {repo.name: str(repo.path) for repo in workspace.repos} if workspace is not None else {}
     own = {name: known for name, known in state.workspace.items() if known.owner == state.session}
     if not own:
         return []
@@ -206,12 +242,12 @@ def code_lines(state: RunState, aim: str, removed: Sequence[CleanupCompleted] = 
     for name, known in there.items():
         base = known.base_branch or known.base[:SHORT]
         lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
-        lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
+        lines.append(f"  diff: git -C {shlex.quote(places.get(name, known.path))} diff {base}...{known.branch}")
         if known.not_pushed:
             lines.append(
-                f"  push failed: {known.not_pushed.rstrip('.')}; `orchestra pr{aim} {state.session}` pushes it"
+                f"  push failed: {known.not_pushed.rstrip('.')}; `orchestra pr{at.aim} {state.session}` pushes it"
             )
-    return lines + left + (_ways(state, aim, changed=bool(there)) if (there or left) and state.result else [])
+    return lines + left + (_ways(state, at.aim, changed=bool(there)) if (there or left) and state.result else [])
 
 
 def _ways(state: RunState, aim: str, *, changed: bool) -> list[str]:

@@ -19,7 +19,7 @@ from orchestra.cli.screen.words import (
     retry_words,
 )
 from orchestra.cli.stores import silence
-from orchestra.cli.terminal import BOLD, GREEN, GREY, RED, YELLOW, clock_time, lay_out, one_line
+from orchestra.cli.terminal import BOLD, GREEN, GREY, RED, YELLOW, clock_time, lay_out, many_lines, one_line
 from orchestra.graph.report import paint
 from orchestra.run import events
 from orchestra.run.events import (
@@ -233,11 +233,11 @@ class RunLines:
 
     def _output(self, recorded: Recorded | LiveEvent, event: ToolOutput) -> None:
         """Write what a command writes, line by line, for those who want all of it."""
-        text = event.text.splitlines()
+        text = many_lines(event.text).splitlines()
         if self.verbose and text:
             self.settle(place_of(recorded))
             branch = f"{recorded.meta.branch}: " if recorded.meta.branch else ""
-            said = (paint(f"  | {branch}{one_line(line, 400)}", GREY, self.colour) for line in text)
+            said = (paint(f"  | {branch}{line[:400]}", GREY, self.colour) for line in text)
             self.write("\n".join(said))
 
     def settle(self, place: Place, edge: EdgeSelected | None = None) -> None:

@@ -215,14 +215,17 @@ class LiveView:
         return lines
 
     def _lines_of(self, place: Place, running: _CurrentNode, room: int, *, alone: bool) -> list[str]:
-        """The lines of one walk; what its command wrote last is shown below it if there is room."""
+        """The lines of one walk, with what its command wrote last: below it, or on its line beside other walks."""
         gone = time.monotonic() - running.since
         frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
         words = running.doing(gone) + ("" if place[1] else f"  ({self._run_lines.ended} done)")
         name = one_line(self._run_lines.named(place, running.event.node), 60)
         lines = [line[:room] for line in lay_out(frame, name, words, room)][: None if alone else 1]
-        if running.said and alone:
-            lines.append(f"  | {one_line(running.said, room)}"[:room])
+        said = f"  | {one_line(running.said, room)}" if running.said else ""
+        if alone:
+            lines += [said[:room]] if said else []
+        else:
+            lines[0] = f"{lines[0]}{said}"[:room]
         return lines
 
 

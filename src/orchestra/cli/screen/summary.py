@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from orchestra.app.stopped import StoppedSession
-from orchestra.cli.screen.ended import about_lines, higher_limit, raise_first
+from orchestra.cli.screen.ended import higher_limit, raise_first
 from orchestra.cli.stores import aim_commands
-from orchestra.cli.terminal import GREEN, GREY, RED, YELLOW, one_line, room, say, time_since
+from orchestra.cli.terminal import GREEN, GREY, RED, YELLOW, say
 from orchestra.engine.gaps import legible
 from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import fold_around, recorded_in
 from orchestra.engine.sessions import Row, summarize
 from orchestra.errors import Damaged
-from orchestra.graph.report import wrap
 from orchestra.ports import Store
 from orchestra.run.lifecycle import COPIED
-from orchestra.run.questions import short_id
-from orchestra.run.views import Pending, Phase, Summary
+from orchestra.run.views import Phase, Summary
 
 NEXT_WORD = {
     Phase.RUNNING: "watch",
@@ -102,7 +99,7 @@ def next_command(summary: Summary) -> str:
 
 def as_json_of(summary: Summary) -> dict[str, Any]:
     """A session's row as plain data."""
-    return {**asdict(summary), "next": next_command(summary)}
+    return {**asdict(summary), "context": summary.context_id, "next": next_command(summary)}
 
 
 def say_next(summary: Summary, aim: str) -> None:
@@ -111,17 +108,3 @@ def say_next(summary: Summary, aim: str) -> None:
         for line in raise_first(summary.limit, higher_limit(summary.raise_to_micros)):
             say(line)
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aim_commands(following, aim)}")
-
-
-def question_lines(question: Pending, aim: str) -> list[str]:
-    """A question that waits: what, since when, what can be answered, and by which command."""
-    ago = time_since(question.asked_ms)
-    name = short_id(question.question)
-    lines = wrap("  ? ", f"{one_line(question.text, 400)}  ({one_line(name, 100)}, {ago} ago)", room(), "    ")
-    if question.answered:
-        return [*lines, *wrap("    ", f"answered: {one_line(question.answered, 300)}", room(), "    ")]
-    lines += about_lines(question.about, "    ")
-    choices = [key if key == label else f"[{key}] {one_line(label, 80)}" for key, label in question.choices.items()]
-    choices += ["words of your own"] if question.freeform else []
-    command = f"orchestra answer{aim} {question.session} {shlex.quote(name)}"
-    return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]

@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from orchestra.app.rewalking import ChangedText, RewalkReport
 from orchestra.cli.errors import STORE
 from orchestra.cli.stores import StoreAccess
-from orchestra.cli.terminal import complain, one_line, room, say, say_json
+from orchestra.cli.terminal import complain, one_line, room, say, say_json, say_wrapped
 from orchestra.engine.gaps import Gap, legible
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import find
@@ -174,11 +174,13 @@ def say_rewalk(report: RewalkReport, file: str, *, as_json: bool) -> None:
     far = "" if report.ended or report.parting is not None else ", as far as it has run"
     chain = f" and {plural(report.sessions - 1, 'session')} before it" if report.sessions > 1 else ""
     if report.parting is not None:
-        say(f"same until then  {compared}")
+        say_wrapped(f"same until then  {compared}")
     elif report.others:
-        say(f"same path  {compared}, of {report.session}{chain}{far}; prompts that differ: {len(report.others)}")
+        say_wrapped(
+            f"same path  {compared}, of {report.session}{chain}{far}; prompts that differ: {len(report.others)}"
+        )
     else:
-        say(f"same  {compared}, of {report.session}{chain}{far}")
+        say_wrapped(f"same  {compared}, of {report.session}{chain}{far}")
 
 
 def _at(branch: str, node: str) -> str:
