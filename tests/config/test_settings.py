@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.config.environment import find, known_secrets
+from orchestra.config.environment import find, known_secrets, state_directory
 from orchestra.config.model import SandboxSetting
 from orchestra.config.server import Server
-from orchestra.config.settings import Settings, settle, state_directory
+from orchestra.config.settings import Settings, settle
 from orchestra.errors import ConfigError, InvalidConfig
 from orchestra.run.secrets import KnownSecrets
 

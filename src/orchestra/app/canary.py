@@ -13,8 +13,8 @@ import msgspec
 from blake3 import blake3
 from msgspec import Struct
 
+from orchestra.config.environment import state_directory
 from orchestra.config.server import Server
-from orchestra.config.settings import state_directory
 from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.engine.loading import turn_of

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from orchestra.config.settings import Settings, state_directory
+from orchestra.config.environment import state_directory
+from orchestra.config.settings import Settings
 from orchestra.engine.running import Run
 from orchestra.run.secrets import Redactor
 

@@ -17,8 +17,9 @@ from orchestra.agents.tools.settings import ShellToolSpec, ToolSettings
 from orchestra.agents.tools.skills import NAME as SKILLS
 from orchestra.agents.tools.toolset import Toolbox
 from orchestra.app.plugins import TOOLS, entry_points_of_ours, load_entry_point, origin
+from orchestra.config.environment import state_directory
 from orchestra.config.model import McpServer, ToolEntry
-from orchestra.config.settings import Settings, state_directory
+from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, Diagnostic, Severity, Span
 from orchestra.graph.model import Graph, Node
 from orchestra.run.secrets import Redactor

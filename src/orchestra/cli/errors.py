@@ -222,7 +222,7 @@ def store_code(error: StoreError) -> int:
 def _internal(error: BaseException) -> int:
     import traceback  # only an internal error needs it
 
-    from orchestra.config.settings import state_directory
+    from orchestra.config.environment import state_directory
 
     redactor = Redactor(_secrets())
     text = redactor.text("".join(traceback.format_exception(error)))

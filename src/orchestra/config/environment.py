@@ -105,6 +105,13 @@ def home_of(environment: Mapping[str, str]) -> Path:
         raise ConfigError("no home directory is known", fix="set HOME") from error
 
 
+def state_directory(environment: Mapping[str, str]) -> Path:
+    """Orchestra's folder in the XDG state directory."""
+    home = environment.get("XDG_STATE_HOME")
+    base = Path(home) if home and Path(home).is_absolute() else home_of(environment) / ".local" / "state"
+    return base / "orchestra"
+
+
 def ignore_own(home: Path) -> None:
     """Keep git from seeing our folder (W1)."""
     home.mkdir(parents=True, exist_ok=True)

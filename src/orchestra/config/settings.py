@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from orchestra.config.durations import seconds
-from orchestra.config.environment import PROVIDER_KEYS, find, home_of, known_secrets
+from orchestra.config.environment import PROVIDER_KEYS, find, known_secrets
 from orchestra.config.model import Config
 from orchestra.config.providers import KINDS
 from orchestra.config.reading import read_config
-from orchestra.config.server import PATIENCE, Server, server_at
+from orchestra.config.server import Server
+from orchestra.config.store import StoreSources, store_place
 from orchestra.config.variables import from_environment, unknown_variables
-from orchestra.config.workspace import WorkspaceSettings, project_folder, workspace_of
+from orchestra.config.workspace import WorkspaceSettings, workspace_of
 from orchestra.config.yaml import Document, load_leniently
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, InvalidConfig, Source
@@ -134,7 +133,7 @@ def settle(
     given = {**from_environment(environment), **overrides}
     found, faults = read_config(document, given)
     faults = [*unknown_variables(environment), *faults]
-    place = _attempt(faults, "cxdb", lambda: _store_place(document, file, environment, store))
+    place = _attempt(faults, "cxdb", lambda: store_place(StoreSources(found.cxdb, document, environment, store)))
     workspace = None
     if file is not None and document is not None:
         folder, text = file.parent, document
@@ -171,30 +170,6 @@ def _attempt(faults: list[ConfigError], section: str, make: Callable[[], _T]) ->
         return None
 
 
-class _StorePlace(NamedTuple):
-    """Where runs are kept, and where that was said."""
-
-    folder: Path | None
-    server: Server | None
-    mirror: Server | None
-    origins: Mapping[str, str]
-
-
-def _store_place(
-    document: Document | None, file: Path | None, environment: Mapping[str, str], flag: str | None
-) -> _StorePlace:
-    data = _store_values(document)
-    found, origin = _store(data, file, environment, flag)
-    server, place = None, None
-    if isinstance(found, str):
-        server = _server(found, data, document, environment)
-    else:
-        place = found
-    mirror, said = _mirror(data, document, environment, folder=place is not None, flag=flag is not None)
-    origins = {"cxdb.url" if server is not None else "cxdb.path": origin}
-    return _StorePlace(place, server, mirror, origins | ({"cxdb.mirror": said} if mirror is not None else {}))
-
-
 def _credential_names(config: Config) -> Iterator[str]:
     """Return the credential variables of every configured provider and of the default one."""
     for provider in (*config.providers.named.values(), config.provider(config.providers.default)):
@@ -210,136 +185,3 @@ def _read(file: Path) -> Document:
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
     return load_leniently(Source(str(file), text))
-
-
-def _store_values(document: Document | None) -> dict[str, Any]:
-    """What the file says of the store, checked already."""
-    data = document.data if document is not None else None
-    return {"cxdb": data.get("cxdb") or {}} if isinstance(data, dict) else {}
-
-
-def _store(
-    data: dict[str, Any], file: Path | None, environment: Mapping[str, str], flag: str | None
-) -> tuple[Path | str | None, str]:
-    """A folder, None for memory, or a server's address; and where that was said."""
-    cxdb = data.get("cxdb", {})
-    named, url = cxdb.get("path"), cxdb.get("url")
-    if flag is not None:
-        return flag if "://" in flag else _place(flag, Path.cwd()), "--store"
-    by_path, by_url = (environment.get(f"ORCHESTRA_CXDB_{name}") for name in ("PATH", "URL"))
-    if by_path and by_url:
-        raise ConfigError("ORCHESTRA_CXDB_PATH and ORCHESTRA_CXDB_URL are both set", fix="unset one of them")
-    if by_path:
-        return _place(by_path, Path.cwd()), "ORCHESTRA_CXDB_PATH"
-    if by_url:
-        return by_url, "ORCHESTRA_CXDB_URL"
-    if url is not None and named is not None:
-        raise ConfigError(f"{file}: cxdb.path and cxdb.url name two stores", fix="remove one of them")
-    if url is not None:
-        return str(url), str(file)
-    if named is not None and file is not None:
-        return _place(named, project_folder(file.parent.absolute())), str(file)
-    if file is not None:
-        return project_folder(file.parent.absolute()) / ".orchestra" / "cxdb", "default, next to orchestra.yaml"
-    return state_directory(environment) / "cxdb", "default, the state directory"
-
-
-def _mirror(
-    data: dict[str, Any],
-    document: Document | None,
-    environment: Mapping[str, str],
-    *,
-    folder: bool,
-    flag: bool,
-) -> tuple[Server | None, str]:
-    """Return the server that mirrors the store's ``folder``, and where that was set.
-
-    None if the command names another store. Raises ``ConfigError`` for a mirror of a store that cannot be mirrored.
-    """
-    cxdb = data.get("cxdb", {})
-    url, origin = environment.get("ORCHESTRA_CXDB_MIRROR"), "ORCHESTRA_CXDB_MIRROR"
-    if url and environment.get("ORCHESTRA_CXDB_URL"):
-        raise ConfigError("ORCHESTRA_CXDB_MIRROR and ORCHESTRA_CXDB_URL are both set", fix="unset one of them")
-    if not url and "mirror" in cxdb and document is not None:
-        url, origin = str(cxdb["mirror"]), document.source.name
-    other = "url" if "url" in cxdb else "path" if cxdb.get("path") == "memory" else ""
-    if url and other and not folder and not flag and document is not None:
-        key = "mirror" if "mirror" in cxdb else other
-        what = "a server needs no mirror" if other == "url" else "a store in memory cannot be mirrored"
-        name = "cxdb.mirror" if "mirror" in cxdb else origin
-        raise ConfigError(
-            f"{name} is for a store in a folder, and cxdb.{other} names another: {what}",
-            span=document.span(("cxdb", key)),
-            fix="remove one of them",
-        )
-    if not url or not folder:
-        return None, ""
-    return _server(url, data, document, environment, key="mirror"), origin
-
-
-def _server(
-    url: str,
-    data: dict[str, Any],
-    document: Document | None,
-    environment: Mapping[str, str],
-    *,
-    key: str = "url",
-) -> Server:
-    """Return the server at a URL; the file's binary address counts for the file's URL only.
-
-    ``ORCHESTRA_CXDB_ADDRESS`` belongs to ``ORCHESTRA_CXDB_URL`` where that is set.
-    """
-    cxdb = data.get("cxdb", {})
-    patience = _patience(cxdb.get("patience"), document)
-    named = cxdb.get("url", cxdb.get("mirror"))
-    address = cxdb.get("address") if named in (url, None) else None
-    if environment.get("ORCHESTRA_CXDB_URL") in (url, None, ""):
-        address = environment.get("ORCHESTRA_CXDB_ADDRESS") or address
-    span = document.span(("cxdb", key)) if document is not None and url == cxdb.get(key) else None
-    try:
-        return server_at(
-            url, address, patience=patience, token=_token(cxdb.get("token_file"), document, environment)
-        )
-    except ValueError as error:
-        raise ConfigError(str(error), span=span) from None
-
-
-def _patience(value: object, document: Document | None) -> float:
-    if value is None:
-        return PATIENCE
-    found = seconds(str(value))
-    if found is None:
-        span = document.span(("cxdb", "patience")) if document is not None else None
-        raise ConfigError(f"cxdb.patience: {value} is not a duration", span=span, fix="write it as 60s or 5m")
-    return found
-
-
-def _token(name: str | None, document: Document | None, environment: Mapping[str, str]) -> str | None:
-    given, place, span = environment.get("ORCHESTRA_CXDB_TOKEN", "").strip(), "ORCHESTRA_CXDB_TOKEN", None
-    if not given and name is not None and document is not None:
-        file = Path(document.source.name).parent / Path(name).expanduser()
-        place, span = f"cxdb.token_file: {file}", document.span(("cxdb", "token_file"))
-        try:
-            given = file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ConfigError(f"cxdb.token_file: cannot read {file}: {why}", span=span) from error
-    if re.search("[^ -~]", given):
-        raise ConfigError(f"{place}: a token has only ASCII characters, on one line", span=span)
-    return given or None
-
-
-def _place(text: str, base: Path) -> Path | None:
-    if not text or "\0" in text:
-        raise ConfigError(f"{text!r} is not a valid folder for the store")
-    try:
-        return None if text == "memory" else base.absolute() / Path(text).expanduser()
-    except RuntimeError as error:  # no home folder
-        raise ConfigError(f"the store's folder {text}: {error}") from error
-
-
-def state_directory(environment: Mapping[str, str]) -> Path:
-    """Orchestra's folder in the XDG state directory."""
-    home = environment.get("XDG_STATE_HOME")
-    base = Path(home) if home and Path(home).is_absolute() else home_of(environment) / ".local" / "state"
-    return base / "orchestra"

@@ -23,8 +23,9 @@ from orchestra.cli.options import EnvFile
 from orchestra.cli.stores import StoreOptions, aim_commands, exists
 from orchestra.cli.terminal import one_line, progress, room, say
 from orchestra.clock import SystemClock
+from orchestra.config.environment import state_directory
 from orchestra.config.server import Server
-from orchestra.config.settings import Settings, state_directory
+from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.adopt import Progress
 from orchestra.cxdb.embedded.check import Damage as Damage
 from orchestra.cxdb.embedded.directory import LOST

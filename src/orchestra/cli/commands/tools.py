@@ -20,7 +20,7 @@ from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson, Config
 from orchestra.cli.stores import settings_for
 from orchestra.cli.terminal import one_line, say, say_json, table
-from orchestra.config.settings import state_directory
+from orchestra.config.environment import state_directory
 from orchestra.errors import ConfigError, InvalidPipeline
 from orchestra.graph.report import plural
 from orchestra.run.secrets import Redactor
