@@ -11,7 +11,8 @@ import pytest
 from calls import call
 from scratch import environment, git, project, repository, row, run, tool
 
-from orchestra.workspace import preparing, pushing
+from orchestra.workspace import preparing
+from orchestra.workspace import remote as remotes
 
 WRITES = row(("write", "echo new > c.txt"))
 
@@ -182,7 +183,7 @@ FAN = (
 def test_a_remote_that_never_answers_holds_a_run_up_for_a_moment_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, name in ((pushing, "PATIENCE"), (pushing, "IMPATIENCE"), (preparing, "FETCH_PATIENCE")):
+    for module, name in ((remotes, "PATIENCE"), (remotes, "IMPATIENCE"), (preparing, "FETCH_PATIENCE")):
         monkeypatch.setattr(module, name, 0.5)
     silent = tmp_path / "silent"
     silent.write_text("#!/bin/sh\nexec sleep 300\n")

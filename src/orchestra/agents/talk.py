@@ -8,7 +8,7 @@ conversation that was cut off anywhere continues from what is recorded, and no a
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from orchestra.agents.compaction import (
 )
 from orchestra.agents.requests import ModelRequests
 from orchestra.agents.tools import Tool, ToolContext, ToolResult
-from orchestra.agents.tools.running import ToolCalls
+from orchestra.agents.tools.calls import ToolCalls
 from orchestra.agents.verdicts import newest_report
 from orchestra.errors import BackendError, Terminal
 from orchestra.ports import AgentTask, Turns
@@ -349,7 +349,3 @@ def _cost_fields(summary: CompactionSummary) -> dict[str, Any]:
         "cost_micros": summary.cost_micros,
         "duration_ms": summary.duration_ms,
     }
-
-
-Driving = Callable[[Talk], Awaitable[None]]
-"""Lets the model and its tools take turns until it is for us to speak."""

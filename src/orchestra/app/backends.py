@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from orchestra.agents.answers import Model
-from orchestra.agents.backends.asking import Direct, LangGraph
+from orchestra.agents.backends.conversations import Direct, LangGraph
 from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.bounds import Rules
 from orchestra.agents.commit_messages import Writer
@@ -35,7 +35,10 @@ from orchestra.run.secrets import Redactor
 
 @dataclass(frozen=True, slots=True)
 class BackendFactory:
-    """Makes the backends of a pipeline, whose nodes work in ``folder``; ``pipeline`` names its section."""
+    """Makes the backends of a pipeline, and what they need for a task (``AgentSetup``).
+
+    Its nodes work in ``folder``; ``pipeline`` names its section.
+    """
 
     settings: Settings
     folder: Path
@@ -44,16 +47,19 @@ class BackendFactory:
 
     def backend(self, name: str) -> CodergenBackend:
         """The backend of that name."""
-        finding = self.settings.config.provider
         if name == DIRECT:
-            return Direct(finding, self.rules)
+            return Direct(self)
         if name == LANGGRAPH:
-            return LangGraph(finding, self.rules, self.tools)
+            return LangGraph(self)
         if name in CLI:
             from orchestra.app.cli_agents import cli_agents  # most runs do without
 
             return cli_agents(self.settings, self.folders, self.rules, self.tools)
         raise ConfigError(f"unknown backend {name!r}")
+
+    def provider(self, task: AgentTask) -> Provider | None:
+        """The provider of a task's model."""
+        return self.settings.config.provider(task.model.provider) if task.model.provider else None
 
     def folders(self, task: AgentTask) -> dict[str, Path]:
         """Where a node's agent works, by repository."""

@@ -22,8 +22,8 @@ from orchestra.run.events import (
     StageStarted,
     WorktreeMerged,
 )
+from orchestra.workspace.commits import NOTES
 from orchestra.workspace.git import Git
-from orchestra.workspace.moved import NOTES
 from orchestra.workspace.repos import locate
 
 COMMIT = re.compile(r"[0-9a-f]{7,64}")

@@ -10,7 +10,7 @@
 """
 
 from orchestra.modelserver.answers import Call, Failure, ReplyRule, Script, ScriptedReply, TokenUsage, When
-from orchestra.modelserver.asked import Exchange
+from orchestra.modelserver.api import Exchange
 from orchestra.modelserver.script import parse, read
 from orchestra.modelserver.server import ModelServer
 

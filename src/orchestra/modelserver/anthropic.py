@@ -7,8 +7,7 @@ from typing import Any
 
 from orchestra.modelserver import failures
 from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
-from orchestra.modelserver.api import Api, event
-from orchestra.modelserver.asked import Exchange, RequestBody, text_of
+from orchestra.modelserver.api import Api, Exchange, RequestBody, event, text_of
 
 _STOPS = {
     "end": "end_turn",

@@ -11,8 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from orchestra.modelserver.answers import Failure, ScriptedReply, TokenUsage, pieces
-from orchestra.modelserver.api import Api
-from orchestra.modelserver.asked import Exchange, RequestBody, text_of
+from orchestra.modelserver.api import Api, Exchange, RequestBody, text_of
 
 PATH = re.compile(r"/model/([^/]+)/converse(-stream)?$")
 STREAM = "application/vnd.amazon.eventstream"

@@ -7,8 +7,7 @@ from typing import Any
 
 from orchestra.modelserver import failures
 from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
-from orchestra.modelserver.api import Api, data
-from orchestra.modelserver.asked import Exchange, RequestBody, text_of
+from orchestra.modelserver.api import Api, Exchange, RequestBody, data, text_of
 
 PATH = re.compile(
     r"/v1(?:beta1?|alpha)?/(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?(?:models|tunedModels)/"

@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 from orchestra.errors import ConfigError
 from orchestra.modelserver import anthropic, bedrock, chat, gemini, responses
 from orchestra.modelserver.answers import Failure, ReplyRule, Script, ScriptedReply, When
-from orchestra.modelserver.api import Api
-from orchestra.modelserver.asked import Exchange, text_of, without_keys
+from orchestra.modelserver.api import Api, Exchange, text_of, without_keys
 
 HOST = "127.0.0.1"
 LARGEST = 64 * 1024 * 1024

@@ -26,9 +26,9 @@ from orchestra.run.events import (
 from orchestra.run.outcome import Json
 from orchestra.run.state import RepoRecord
 from orchestra.run.workspace import branch_name
-from orchestra.workspace import commits, merging, moved, remote, repos, worktrees
+from orchestra.workspace import commits, merging, remote, repos, worktrees
 from orchestra.workspace.cleanup import process_in
-from orchestra.workspace.pushing import Pusher
+from orchestra.workspace.remote import Pusher
 from orchestra.workspace.repos import Repo
 from orchestra.workspace.worktrees import Tree
 
@@ -250,7 +250,7 @@ class GitWorkspace:
         for tree in self.trees.values():
             if named is not None and tree.name not in named:
                 continue
-            before = await moved.restore_branch(tree, wanted, by)
+            before = await commits.restore_branch(tree, wanted, by)
             for words in before.remarks:
                 self.record(warning(f"{tree.name}: {words}"))
             for own in before.own:

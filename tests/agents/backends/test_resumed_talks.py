@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.backends.talking import GRAPH, killed_at, results, turns, world
-from orchestra.agents.tools.running import INTERRUPTED
+from orchestra.agents.tools.calls import INTERRUPTED
 from orchestra.engine.loading import resolve
 from orchestra.run.codec import from_map
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, SteeringTaken

@@ -12,10 +12,9 @@ from pydantic import BaseModel, Field
 from toolbox import Box
 
 from orchestra.agents.tools import ToolContext
-from orchestra.agents.tools.builtin import wire_names
 from orchestra.agents.tools.configured import make_tool
 from orchestra.agents.tools.custom import modifies_files, tool
-from orchestra.agents.tools.selection import choose, inventory
+from orchestra.agents.tools.selection import choose, inventory, wire_names
 from orchestra.agents.tools.settings import ServerSpec, ShellToolSpec, ToolSettings
 from orchestra.config.settings import settle
 from orchestra.errors import ConfigError

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from toolbox import Box, repository
 
-from orchestra.agents.tools.builtin import by_name, wire_names
-from orchestra.agents.tools.calling import perform
+from orchestra.agents.tools.calls import perform
 from orchestra.agents.tools.door import open_door
 from orchestra.agents.tools.mcp_client import repository_servers, serve_tools, specs_of
 from orchestra.agents.tools.reporting import reporting
+from orchestra.agents.tools.selection import by_name, wire_names
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.trust import Trust, uses_of

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.agents.tools import Hooks, Tool, ToolContext, ToolResult
-from orchestra.agents.tools.builtin import by_name, repository_tools
-from orchestra.agents.tools.calling import perform
+from orchestra.agents.tools.calls import perform
 from orchestra.agents.tools.output import output_tool
+from orchestra.agents.tools.selection import by_name, repository_tools
 from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.processes.sandbox import NO_SANDBOX, Sandbox
 from orchestra.run.codec import refer

@@ -19,9 +19,8 @@ from orchestra.agents.cli.asking import Approvals
 from orchestra.agents.cli.events import READERS, ToolResulted
 from orchestra.agents.cli.failures import end_error as ended_failure
 from orchestra.agents.cli.failures import failure
-from orchestra.agents.cli.launching import QUIET, Launch
-from orchestra.agents.cli.listening import KEPT, Listener
 from orchestra.agents.cli.presets import Cli
+from orchestra.agents.cli.program import KEPT, QUIET, Launch, Listener
 from orchestra.agents.cli.reports import (
     file_instructions,
     missing_report_prompt,

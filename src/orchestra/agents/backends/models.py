@@ -17,7 +17,7 @@ from orchestra.agents.backends.clients import client, close, untraced
 from orchestra.agents.backends.failures import translate
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
 from orchestra.agents.tools import Tool
-from orchestra.agents.tools.builtin import wire_names
+from orchestra.agents.tools.selection import wire_names
 from orchestra.config.providers import Provider
 from orchestra.errors import BackendError, Transient
 from orchestra.ports import ModelChoice

@@ -84,8 +84,10 @@ class ToolContext:
     marker: str = field(default_factory=tree.new_marker)
     read: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
     outputs: dict[str, tuple[BlobRef, ...]] = field(default_factory=dict)
-    announced: bool = False
-    """Whether the marker is recorded."""
+    recorded: set[str] = field(default_factory=set)
+    """The markers that are recorded."""
+    part: str = ""
+    """Which call is made: the turn and the number of the call, as the id of its question names it (H2)."""
 
     def folder(self, repo: str) -> Path:
         """Return a repository's working folder. Raises ``ToolError`` for an unknown name."""

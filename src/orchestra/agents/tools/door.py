@@ -23,11 +23,11 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from orchestra.agents.tools import ToolResult
-from orchestra.agents.tools.builtin import wire_names
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.people import NAME as ASK
-from orchestra.agents.tools.people import PART, part_of
+from orchestra.agents.tools.people import part_of
 from orchestra.agents.tools.reporting import NAME as REPORT
+from orchestra.agents.tools.selection import wire_names
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.errors import OrchestraError
 from orchestra.ports import Suspended
@@ -221,8 +221,8 @@ class _Attendant:
         if denied:
             result = ToolResult(text=denied, is_error=True)
         else:
-            PART.set(part_of(self._toolset.context.scope, name, arguments) if name == ASK else "")
-            result = await self._toolset.call(name, arguments)
+            part = part_of(self._toolset.context.scope, name, arguments) if name == ASK else ""
+            result = await self._toolset.call(name, arguments, part)
         if self._ended is not None:
             await self._ended(name, arguments, result)
         return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from difflib import unified_diff
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -35,9 +34,6 @@ from orchestra.run.questions import (
 
 NAME = "ask-human"
 
-PART: ContextVar[str] = ContextVar("PART", default="")
-"""Which call is being made: the turn and the number of the call, as the id of its question names it (H2)."""
-
 SHOWN = 4000
 """Characters of one argument that a person sees."""
 
@@ -66,7 +62,7 @@ async def _ask(arguments: Mapping[str, Json], context: ToolContext) -> ToolResul
         type=QuestionType.MULTIPLE_CHOICE if labels else QuestionType.FREEFORM,
         options=options_of(labels),
         freeform=not labels,
-        part=PART.get(),
+        part=context.part,
     )
     answer = await context.scope.ask(question)
     if answer.value in _UNANSWERED and answer.option is None:

@@ -44,9 +44,9 @@ class Ran:
 
 async def announce(context: ToolContext) -> None:
     """Record the marker of all that this attempt's tools start, before the first of it is started (E4)."""
-    if context.announced:
+    if context.marker in context.recorded:
         return
-    context.announced = True
+    context.recorded.add(context.marker)
     context.scope.record(
         ToolStarted(node=context.node, marker=context.marker, host=socket.gethostname(), command=AGENT_TOOLS)
     )

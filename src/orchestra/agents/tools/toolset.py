@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestra.agents.tools import Hooks, Tool, ToolContext, ToolResult
-from orchestra.agents.tools.builtin import by_name, wire_names
-from orchestra.agents.tools.calling import perform
+from orchestra.agents.tools.calls import perform
 from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.mcp_client import repository_servers, serve_tools
 from orchestra.agents.tools.output import output_tool
 from orchestra.agents.tools.reporting import report_tool
-from orchestra.agents.tools.selection import Inventory, ToolSelection, choose, inventory
+from orchestra.agents.tools.selection import Inventory, ToolSelection, by_name, choose, inventory, wire_names
 from orchestra.agents.tools.settings import ServerSpec, ToolSettings
 from orchestra.agents.tools.skills import REPOSITORY_FOLDER, Skill, skill_tool, skills_in
 from orchestra.agents.tools.tracking import WriteTracker
@@ -37,10 +36,10 @@ class Toolset:
     wire: Mapping[str, str]
     context: ToolContext
 
-    async def call(self, name: str, arguments: Mapping[str, Json]) -> ToolResult:
+    async def call(self, name: str, arguments: Mapping[str, Json], part: str = "") -> ToolResult:
         """Call a tool by its name, or by the name that a provider knows it by. Never raises for what a tool
-        does."""
-        return await perform(self.tools, self.wire.get(name, name), arguments, self.context)
+        does; ``part`` names the call in a question."""
+        return await perform(self.tools, self.wire.get(name, name), arguments, replace(self.context, part=part))
 
     def read_only(self, name: str) -> bool:
         """Whether a tool changes nothing, so that it may run in parallel and again (A9)."""
@@ -157,5 +156,5 @@ class Toolbox:
                 named = by_name([*tools, *more])
                 yield Toolset(named, wire_names(named), context)
         finally:
-            if context.announced or found.servers:
+            if context.recorded or found.servers:
                 await tree.end(context.marker)
