@@ -17,7 +17,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.loading import LoadedSession, load
-from orchestra.engine.opening import Opening, OpenSession, lock_session, new_place
+from orchestra.engine.opening import LockedSession, Opening, lock_session, new_place
 from orchestra.engine.slots import BranchSlots
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
@@ -335,7 +335,7 @@ def plain_wiring(
 
 async def reopened(
     store: Store, clock: Clock, place: SessionPlace, loaded: LoadedSession | None = None
-) -> OpenSession:
+) -> LockedSession:
     """The session, taken by a process on another machine."""
     loaded = loaded or await load(store, place.context_id)
     return await lock_session(plain_wiring(store, clock), Opening(place=place, loaded=loaded))

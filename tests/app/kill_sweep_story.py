@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestra.engine.loading import event_of, history, load_state
-from orchestra.engine.opening import newest_of_chain
-from orchestra.engine.sessions import Row, rows
+from orchestra.engine.sessions import Row, newest_of_chain, rows
 from orchestra.ports import Store, Turn
 from orchestra.run.events import (
     EdgeSelected,

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from orchestra.config.settings import Settings
 from orchestra.engine.mailbox import ANSWER, requests, send
-from orchestra.engine.opening import newest_of_chain
 from orchestra.engine.pending import OpenQuestion, answers_of, open_questions, since_checkpoint
-from orchestra.engine.sessions import Row, find, own, summarize
+from orchestra.engine.sessions import Row, find, newest_of_chain, own, summarize
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store
 from orchestra.run.questions import (

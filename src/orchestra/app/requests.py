@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from orchestra.app.runs import RunSetup
 from orchestra.config.settings import Settings
+from orchestra.engine.below import sweep_all
 from orchestra.engine.loading import load
 from orchestra.engine.mailbox import CANCEL, STEER, MailboxRequest, send
-from orchestra.engine.opening import Opening, lock_session, sweep_all
+from orchestra.engine.opening import Opening, lock_session
 from orchestra.engine.sessions import Row, find, own, rows, summarize
 from orchestra.errors import ConfigError, SessionTaken
 from orchestra.ports import Clock, Store

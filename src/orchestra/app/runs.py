@@ -7,10 +7,11 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Scenario
@@ -32,26 +33,16 @@ from orchestra.clock import SystemClock
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
+from orchestra.engine.below import check_inherited
 from orchestra.engine.control import Control
 from orchestra.engine.forking import TurnChoice, locate
 from orchestra.engine.holding import machine, taken_error
-from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import load
-from orchestra.engine.opening import (
-    Opening,
-    OpenSession,
-    ended_well,
-    lock_session,
-    new_place,
-    newest_of_chain,
-    open_session,
-    ready,
-    start_event,
-)
+from orchestra.engine.opening import Opening, OpenSession, ended_well, new_place, open_session, start_event
 from orchestra.engine.running import Run as Run
-from orchestra.engine.sessions import find, own
-from orchestra.engine.wiring import RunnerProcess, Wiring
+from orchestra.engine.sessions import find, newest_of_chain, own
+from orchestra.engine.wiring import Plan, RunnerProcess, Wiring
 from orchestra.errors import ConfigError, CredentialsMissing, Source
 from orchestra.graph.inputs import with_defaults
 from orchestra.ports import Clock, Handler, Store
@@ -139,9 +130,7 @@ class RunSetup:
         await self.store.publish_types(*bundle())
         return wiring, plan
 
-    async def recorded(
-        self, state: RunState, changes: ResumeChanges, interrupted: str
-    ) -> tuple[Wiring, JoinedPlan]:
+    async def recorded(self, state: RunState, changes: ResumeChanges) -> tuple[Wiring, JoinedPlan]:
         """Return with what a session continues from a state, or is only read if it ended well.
 
         Raises what forbids it.
@@ -149,14 +138,14 @@ class RunSetup:
         done = ended_well(state)
         secrets = KnownSecrets({}) if done else secrets_of(state, self.settings)
         declared = None if done else self.settings.declared
-        wiring = self.wiring(secrets, interrupted=interrupted, declared=declared)
+        wiring = self.wiring(secrets, interrupted=changes.interrupted, declared=declared)
         in_force = self.settings.with_max_cost(state.max_cost_micros)
         plan = await recorded_plan(state, wiring, in_force, secrets, changes, self.more)
         return (wiring, plan) if done else await self.checked(plan, wiring, state)
 
-    def run(self, opened: OpenSession, wiring: Wiring, plan: JoinedPlan) -> Run:
+    def run(self, opened: OpenSession[Plan]) -> Run:
         """Return the run of a session that was opened, ready to walk."""
-        return Run(opened=opened, plan=plan, wiring=wiring, control=self.control)
+        return Run(opened=opened, control=self.control)
 
 
 async def start(
@@ -189,10 +178,10 @@ async def start(
     )
     wiring, plan = await setup.checked(plan, wiring, like)
     first = start_event(wiring, plan, like)
-    opened = await lock_session(wiring, Opening(place=await new_place(wiring), first=first))
+    opened = await open_session(wiring, plan, Opening(place=await new_place(wiring), first=first))
     for warning in (*_short_secrets(wiring.redactor), *_unpriced_models(plan)):
         opened.journal.record(warning)
-    return setup.run(opened, wiring, plan)
+    return setup.run(opened)
 
 
 def _short_secrets(redactor: Redactor) -> list[WarningRaised]:
@@ -269,13 +258,13 @@ async def resume(setup: RunSetup, session: str, changes: ResumeChanges = AS_RECO
         raise taken_error(holder)
     stop = read_stopped(setup.settings).get(place.session)
     why, gone = (stop.reason, stop.claim) if stop is not None else ("", "")
-    opened, wiring, plan = await open_session(
-        lambda state: setup.recorded(state, changes, changes.interrupted),
-        Opening(place=place, loaded=loaded, stopped=why, gone=gone),
-    )
+
+    prepared = partial(setup.recorded, changes=changes)
+    opening = Opening(place=place, loaded=loaded, stopped=why, gone=gone)
+    opened = await open_session(*await prepared(loaded.state), opening, prepared)
     if stop is not None:
         forget(place.session)
-    return setup.run(opened, wiring, plan), plan.pipeline
+    return setup.run(opened), opened.plan.pipeline
 
 
 def secrets_of(state: RunState, settings: Settings, *, needed: bool = True) -> KnownSecrets:
@@ -336,9 +325,9 @@ async def replay(setup: RunSetup, session: str, at: TurnChoice, future: Future =
     name, now = setup.clock.display_id(), setup.clock.now_ms()
     meta = Meta(session=name, epoch=loaded.state.epoch + 1, sequence=1, at=now)
     state = evolve(loaded.state, Recorded(meta, forked))
-    wiring, plan = await setup.recorded(state, future.changes, "rerun")
+    wiring, plan = await setup.recorded(state, structs.replace(future.changes, interrupted="rerun"))
     refuse_owned_names((*future.variables, *future.values), plan)
     await check_inherited(store, plan, state)
     place = await new_place(wiring, session=name, at=spot.turn_id)
     opening = Opening(place=place, loaded=loaded, first=forked)
-    return setup.run(*await open_session(ready(wiring, plan), opening)), plan.pipeline
+    return setup.run(await open_session(wiring, plan, opening)), plan.pipeline

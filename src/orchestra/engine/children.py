@@ -10,24 +10,13 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from orchestra.engine.asking import Waiting
+from orchestra.engine.below import ChildState, earlier_child, over, same_attempt
 from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.holding import find_runner
-from orchestra.engine.inherited import ChildState, earlier_child, same_attempt
 from orchestra.engine.loading import LoadedSession, load
 from orchestra.engine.mailbox import CANCEL, STEER, send
-from orchestra.engine.opening import (
-    Identity,
-    Opening,
-    OpenSession,
-    new_place,
-    newest_of_chain,
-    open_session,
-    over,
-    place_of,
-    ready,
-    start_event,
-)
-from orchestra.engine.sessions import find, has_begun, own
+from orchestra.engine.opening import Identity, Opening, OpenSession, new_place, open_session, start_event
+from orchestra.engine.sessions import find, has_begun, newest_of_chain, own, place_of
 from orchestra.engine.stage import Stage
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
 from orchestra.errors import SessionTaken, Undecided
@@ -46,9 +35,7 @@ STOP_SECONDS = 60.0
 class WalkableRun(Protocol):
     """A run that can be walked: ``engine.running.Run``."""
 
-    opened: OpenSession
-    plan: Plan
-    wiring: Wiring
+    opened: OpenSession[Plan]
 
     @property
     def state(self) -> RunState:
@@ -57,7 +44,7 @@ class WalkableRun(Protocol):
     async def walk(self) -> Result | None:
         """Run it to its end or pause."""
 
-    def below(self, opened: OpenSession, plan: Plan, control: Control, shared: Workspace | None) -> WalkableRun:
+    def below(self, opened: OpenSession[Plan], control: Control, shared: Workspace | None) -> WalkableRun:
         """Return the run of a child session, which works in the workspace of its node."""
 
 
@@ -169,8 +156,7 @@ class ChildSession:
             await self._wait_for_events(STOP_SECONDS)
 
     async def _send(self, action: str, text: str) -> None:
-        opened = self._run.opened if self._run is not None else None
-        place = opened.place if opened is not None else self._place
+        place = self._run.opened if self._run is not None else self._place
         parent = self.stage.journal.state.session
         await send(
             self._wiring.store,
@@ -244,13 +230,13 @@ def telemetry(state: RunState, *, alive: bool) -> Telemetry:
 @asynccontextmanager
 async def child_session(run: WalkableRun, stage: Stage, session: str) -> AsyncIterator[ChildSession]:
     """Yield the child of a run's node, running while this is open; or a named session, which is only watched."""
-    wiring = run.wiring
+    wiring = run.opened.wiring
     if session:
         child = ChildSession(stage, wiring, own(await find(wiring.store, session)))
         await child.look()
         yield child
         return
-    plans = run.plan.children[stage.step.node]
+    plans = run.opened.plan.children[stage.step.node]
     plan = plans[min(stage.execution, len(plans)) - 1]
     before = await earlier_child(wiring.store, stage.journal.state, stage.step, plan)
     known = stage.journal.state.children.get(stage.step.node)
@@ -268,7 +254,7 @@ async def child_session(run: WalkableRun, stage: Stage, session: str) -> AsyncIt
             await _code_of(stage, child)
             yield child
         else:
-            async with _walking(run, child, opened, plan):
+            async with _walking(run, child, opened):
                 yield child
     finally:
         child.record_end()
@@ -281,11 +267,11 @@ async def _code_of(stage: Stage, child: ChildSession) -> None:
 
 
 @asynccontextmanager
-async def _walking(above: WalkableRun, child: ChildSession, opened: OpenSession, plan: Plan) -> AsyncIterator[None]:
+async def _walking(above: WalkableRun, child: ChildSession, opened: OpenSession[Plan]) -> AsyncIterator[None]:
     """Walk the child meanwhile; afterwards it has stopped. Its questions are asked where its parent's are."""
     outer = child.stage.control
     control = Control(SessionControl(outer.session.interviews, outer))
-    run = above.below(opened, plan, control, child.stage.workspace)
+    run = above.below(opened, control, child.stage.workspace)
     try:
         async with asyncio.TaskGroup() as group:
             child.run_here(run, control, group.create_task(run.walk()))
@@ -330,12 +316,12 @@ async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Chil
     return place
 
 
-async def _open(run: WalkableRun, stage: Stage, plan: Plan) -> OpenSession | None:
+async def _open(run: WalkableRun, stage: Stage, plan: Plan) -> OpenSession[Plan] | None:
     """Return the recorded child, started or resumed; None if it has ended or another process runs it.
 
     Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.
     """
-    wiring, known = run.wiring, stage.journal.state.children[stage.step.node]
+    wiring, known = run.opened.wiring, stage.journal.state.children[stage.step.node]
     place, first = place_of(known), None
     begun = await has_begun(wiring.store, place.mailbox)
     if begun:
@@ -347,7 +333,7 @@ async def _open(run: WalkableRun, stage: Stage, plan: Plan) -> OpenSession | Non
         first = _identity(run, stage, plan, loaded)
     opening = Opening(place=place, loaded=loaded, first=first)
     try:
-        opened, _wiring, _plan = await open_session(ready(wiring, plan), opening)
+        return await open_session(wiring, plan, opening)
     except SessionTaken:
         if not begun:
             raise
@@ -355,7 +341,6 @@ async def _open(run: WalkableRun, stage: Stage, plan: Plan) -> OpenSession | Non
     except Undecided as error:
         stage.control.pause(f"session {error.session}: {error}")
         raise Suspended from error
-    return opened
 
 
 def _identity(run: WalkableRun, stage: Stage, plan: Plan, loaded: LoadedSession) -> Identity:
@@ -367,7 +352,7 @@ def _identity(run: WalkableRun, stage: Stage, plan: Plan, loaded: LoadedSession)
     known = parent.children[stage.step.node]
     if not known.until:
         child = replace(parent, label=plan.graph.text("label"))
-        return start_event(run.wiring, plan, child, parent_context=context_id, why="child")
+        return start_event(run.opened.wiring, plan, child, parent_context=context_id, why="child")
     had = loaded.state
     return PipelineForked(
         variables={name: value for name, value in parent.variables.items() if had.variables.get(name) != value},

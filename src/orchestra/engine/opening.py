@@ -11,20 +11,21 @@ resume after a crash finds that one and starts no second one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
+from orchestra.engine.below import cut_off_below
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal
 from orchestra.engine.loading import NOTHING, LoadedSession, load
-from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn
+from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn, place_of
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
 from orchestra.errors import Undecided
-from orchestra.ports import NewTurn, Store
+from orchestra.ports import NewTurn
 from orchestra.run.declare import BY_CLASS, BlobRef, change, values
 from orchestra.run.events import (
     PipelineForked,
@@ -35,33 +36,28 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.ledger import ledger_of
-from orchestra.run.resuming import cut_off, decision, fan_at_work, no_node_lost, resumption, work_below
+from orchestra.run.resuming import cut_off, decision, fan_at_work, no_node_lost, resumption
 from orchestra.run.secrets import clean, plain_json
-from orchestra.run.state import ChildRecord, RunState, Successor
+from orchestra.run.state import RunState
+
+_P = TypeVar("_P", bound=Plan)
+_Own = TypeVar("_Own", bound=Plan, covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenSession:
-    """A session that this process owns: where it is, its journal and its lock (S16)."""
+class LockedSession(SessionPlace):
+    """A session that this process has locked, with its journal (S16)."""
 
-    place: SessionPlace
     journal: Journal
     hold: Holding
 
-    @property
-    def session(self) -> str:
-        """Its display id (S14)."""
-        return self.place.session
 
-    @property
-    def context_id(self) -> int:
-        """The context of its chain."""
-        return self.place.context_id
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSession(LockedSession, Generic[_Own]):
+    """A session that is ready to walk: a locked one, and what it is walked with."""
 
-    @property
-    def mailbox(self) -> int:
-        """The context of its mailbox."""
-        return self.place.mailbox
+    wiring: Wiring
+    plan: _Own
 
 
 Identity: TypeAlias = PipelineStarted | PipelineForked
@@ -88,56 +84,55 @@ class Opening:
         return self.loaded.state.session != self.place.session
 
 
-_P = TypeVar("_P", bound=Plan)
+async def open_session(
+    wiring: Wiring,
+    plan: _P,
+    opening: Opening,
+    again: Callable[[RunState], Awaitable[tuple[Wiring, _P]]] | None = None,
+) -> OpenSession[_P]:
+    """Lock a session and record how it continues: a run's or a child's, new, resumed, forked or restarted.
 
-Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, _P]]]
-"""Checks with what a session continues from a state; raises what forbids it."""
-
-
-def ready(wiring: Wiring, plan: _P) -> Preparing[_P]:
-    """What a session continues with where that is known and checked."""
-
-    async def prepared(_state: RunState) -> tuple[Wiring, _P]:
-        return wiring, plan
-
-    return prepared
-
-
-async def open_session(preparing: Preparing[_P], opening: Opening) -> tuple[OpenSession, Wiring, _P]:
-    """Lock a session and record how it continues: a run's or a child's, resumed, forked or new.
-
-    Every check of ``preparing`` passes before anything is recorded, and again where another process has moved the
-    session meanwhile. Raises ``SessionTaken``, ``Undecided``, ``ConfigError``, and what ``preparing`` raises.
+    Every check passes before anything is recorded. Where another process has moved the session meanwhile, ``again``
+    returns with what it continues from its new state. Raises ``SessionTaken``, ``Undecided``, ``ConfigError``, and
+    what ``again`` raises.
     """
-    loaded = opening.loaded
-    wiring, plan = await (preparing(loaded.state) if opening.new else _prepare(preparing, loaded.state))
-    opened = await lock_session(wiring, opening)
+    loaded, new = opening.loaded, opening.new
+    if not new:
+        await _check(wiring, plan, loaded.state)
+    locked = await lock_session(wiring, opening)
+    journal, state = locked.journal, locked.journal.state
     try:
-        state = opened.journal.state
-        moved = opened.journal.depth != loaded.depth + 1
-        if moved and not opening.new and not ended_well(loaded.state):
-            wiring, plan = await _prepare(preparing, state)
-            opened.journal.redactor = wiring.redactor
+        if not new and not ended_well(loaded.state) and journal.depth != loaded.depth + 1:
+            if again is not None:
+                wiring, plan = await again(state)
+                journal.redactor = wiring.redactor
+            await _check(wiring, plan, state)
         if opening.stopped and state.result is None and not state.paused:
-            opened.journal.record(PipelinePaused(node=state.node, reason=f"the store failed: {opening.stopped}"))
-            await opened.journal.flush()
-        if not (opening.new and isinstance(opening.first, PipelineStarted)):
-            opened = await _continue(wiring, plan, opened)
+            journal.record(PipelinePaused(node=state.node, reason=f"the store failed: {opening.stopped}"))
+            await journal.flush()
+        opened = OpenSession(
+            session=locked.session,
+            context_id=locked.context_id,
+            mailbox=locked.mailbox,
+            journal=journal,
+            hold=locked.hold,
+            wiring=wiring,
+            plan=plan,
+        )
+        return opened if new and isinstance(opening.first, PipelineStarted) else await _continue(opened)
     except BaseException:
-        await opened.hold.release()
+        await locked.hold.release()
         raise
-    return opened, wiring, plan
 
 
-async def _prepare(preparing: Preparing[_P], state: RunState) -> tuple[Wiring, _P]:
-    wiring, plan = await preparing(state)
+async def _check(wiring: Wiring, plan: Plan, state: RunState) -> None:
     if not ended_well(state) and state.following is None:
         resume_event(wiring, plan, state)
-        await _check_decided(wiring, plan, state)
-    return wiring, plan
+        if state.stage is not None and (state.children or state.fans):
+            await _check_decided(wiring, plan, state)
 
 
-async def lock_session(wiring: Wiring, opening: Opening) -> OpenSession:
+async def lock_session(wiring: Wiring, opening: Opening) -> LockedSession:
     """Lock a session and record that this process has it, as its next epoch (S16, S26).
 
     A new one gets its identity, and is listed once that is durable; no turn is copied for a fork, and nothing is
@@ -148,7 +143,9 @@ async def lock_session(wiring: Wiring, opening: Opening) -> OpenSession:
     place, loaded, store = opening.place, opening.loaded, wiring.store
     hold = Holding(wiring, place, loaded.state.epoch + 1)
     journal = Journal(wiring, hold, place.context_id, loaded)
-    opened = OpenSession(place=place, journal=journal, hold=hold)
+    opened = LockedSession(
+        session=place.session, context_id=place.context_id, mailbox=place.mailbox, journal=journal, hold=hold
+    )
     try:
         if opening.new:
             assert opening.first is not None
@@ -166,7 +163,7 @@ async def lock_session(wiring: Wiring, opening: Opening) -> OpenSession:
     return opened
 
 
-async def _begin(wiring: Wiring, opened: OpenSession, first: Identity) -> None:
+async def _begin(wiring: Wiring, opened: LockedSession, first: Identity) -> None:
     hold, journal, metadata = opened.hold, opened.journal, None
     if isinstance(first, PipelineStarted):
         first, now = _recordable(first), wiring.clock.now_ms()
@@ -188,7 +185,7 @@ def _recordable(event: PipelineStarted) -> PipelineStarted:
     return change(event, **words, variables=variables)
 
 
-def _listing(wiring: Wiring, opened: OpenSession) -> NewTurn:
+def _listing(wiring: Wiring, opened: LockedSession) -> NewTurn:
     return mailbox_turn(opened.journal.state, opened.context_id, wiring.origin, wiring.clock.now_ms())
 
 
@@ -235,12 +232,12 @@ def start_event(
     )
 
 
-async def next_session(wiring: Wiring, plan: Plan, before: OpenSession) -> OpenSession:
+async def next_session(before: OpenSession[_P]) -> OpenSession[_P]:
     """Open the session in which a restarted one continues (E14), and release the previous one.
 
     It has the same pipeline and variables, a fresh context, and continues the ledger.
     """
-    state = before.journal.state
+    wiring, plan, state = before.wiring, before.plan, before.journal.state
     following = state.following
     assert following is not None
     first = change(
@@ -251,42 +248,26 @@ async def next_session(wiring: Wiring, plan: Plan, before: OpenSession) -> OpenS
     )
     place = place_of(following)
     loaded = await load(wiring.store, place.context_id)
-    opened = await lock_session(wiring, Opening(place=place, loaded=loaded, first=first))
+    opened = await open_session(wiring, plan, Opening(place=place, loaded=loaded, first=first))
     await before.hold.release()
     return opened
 
 
-def place_of(named: Successor | ChildRecord) -> SessionPlace:
-    """Where the session is that a record names."""
-    return SessionPlace(session=named.session, context_id=named.context_id, mailbox=named.mailbox)
-
-
-async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPlace, LoadedSession]:
-    """Follow restarts: return the last session of a chain that has begun, and its record."""
-    while True:
-        loaded = await load(store, place.context_id)
-        following = loaded.state.following
-        if following is None or not await has_begun(store, following.mailbox):
-            return place, loaded
-        place = place_of(following)
-
-
-async def _continue(wiring: Wiring, plan: Plan, opened: OpenSession) -> OpenSession:
+async def _continue(opened: OpenSession[_P]) -> OpenSession[_P]:
     """Record how a session that this process took continues; after a restart, the next session.
 
     What its last runner left running is stopped first (E4). Pauses and cancels sent before are void (S15).
     """
-    state = opened.journal.state
-    swept = await wiring.end_command(state)
+    wiring, plan, journal = opened.wiring, opened.plan, opened.journal
+    state = journal.state
     if state.following is not None:
-        opened = await next_session(wiring, plan, opened)
-    state = opened.journal.state
-    if ended_well(state):
-        return opened
-    void = (await wiring.store.head(opened.mailbox)).turn_id
-    opened.journal.record(change(resume_event(wiring, plan, state), void_until=void))
-    for warning in (*swept, *_branches_not_begun(plan, state)):
-        opened.journal.record(warning)
+        return await next_session(opened)
+    if not ended_well(state):
+        swept = await wiring.end_command(state)
+        void = (await wiring.store.head(opened.mailbox)).turn_id
+        journal.record(change(resume_event(wiring, plan, state), void_until=void))
+        for warning in (*swept, *_branches_not_begun(plan, state)):
+            journal.record(warning)
     return opened
 
 
@@ -325,59 +306,17 @@ def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed
     return event
 
 
-async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...]:
-    """Stop what a dead runner left running of a walk and of its branches; return what to record (E4).
-
-    A child is a session of its own.
-    """
-    found = list(await wiring.end_command(state))
-    async for branch in _branches_below(wiring.store, state):
-        found += await sweep_all(wiring, branch)
-    return tuple(found)
-
-
-async def _branches_below(store: Store, state: RunState) -> AsyncIterator[RunState]:
-    """Yield the branches of a session's current node that have begun and have no result."""
-    stage = cut_off(state)
-    fan = fan_at_work(state, stage) if stage is not None else None
-    for context_id in fan.begun if fan is not None else ():
-        yield (await load(store, context_id)).state
-
-
 async def _check_decided(wiring: Wiring, plan: Plan, state: RunState) -> None:
     """Raise ``Undecided`` if a walk below the current node waits for a decision on an attempt.
 
     These are its child and its branches, and theirs: they are resumed by the session's own resume (E4).
     """
-    async for below, found in _cut_off_below(wiring.store, plan, state):
+    async for below, found in cut_off_below(wiring.store, plan, state):
         try:
             resume_event(wiring, below, found)
         except Undecided as error:
             raise Undecided(state.session, error.node) from None
         await _check_decided(wiring, below, replace(found, session=state.session))
-
-
-async def _cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncIterator[tuple[Plan, RunState]]:
-    """Yield the walks below a session's current node that did not end, each with its plan."""
-    stage = cut_off(state)
-    if stage is None or stage.refused or stage.elsewhere or not work_below(state, stage):
-        return
-    child = state.children.get(stage.node)
-    if child is not None and not child.seen and stage.node in plan.children:
-        _place, loaded = await newest_of_chain(store, place_of(child))
-        if loaded.head and not over(loaded.state, child.again):
-            yield plan.children[stage.node][0], loaded.state
-    async for branch in _branches_below(store, state):
-        if branch.branch is not None and branch.result is None:
-            yield plan, branch
-
-
-def over(state: RunState, again: int) -> bool:
-    """Whether a child ended in a way that is never continued; ``again`` as in ``ChildRecord``."""
-    result = state.result
-    if result is None or result.status not in ("success", "fail"):
-        return False
-    return result.good or not again or state.steps_carried + state.steps > again
 
 
 def open_branch(wiring: Wiring, session: Journal, context_id: int, path: str, loaded: LoadedSession) -> Journal:

@@ -19,7 +19,7 @@ from orchestra.engine.slots import BranchSlots
 from orchestra.engine.spending import spent_below
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
-from orchestra.engine.wiring import Plan, Wiring
+from orchestra.engine.wiring import Plan
 from orchestra.errors import ConfigError, StoreUnreachable, WorkspaceError
 from orchestra.ports import Child, Decided, FanPlan, Workspace
 from orchestra.run.limits import Limits, LimitUsage, crossed_limits
@@ -35,9 +35,7 @@ class Run:
     def __init__(
         self,
         *,
-        opened: OpenSession,
-        plan: Plan,
-        wiring: Wiring,
+        opened: OpenSession[Plan],
         control: Control,
         shared: Workspace | None = None,
     ) -> None:
@@ -45,8 +43,7 @@ class Run:
         self.opened = opened
         self._shared = shared
         self.control = control
-        self.plan = plan
-        self.wiring = wiring
+        self.plan, self.wiring = opened.plan, opened.wiring
         self._questions: Questions
 
     @property
@@ -95,7 +92,7 @@ class Run:
                 result = await opened.hold.during(self._walk_once(), mailbox.listen(), self._keep_time())
                 if self.state.following is None:
                     return result
-                self.opened = await next_session(self.wiring, self.plan, opened)
+                self.opened = await next_session(opened)
         except StoreUnreachable:
             self.opened.hold.drop()
             raise
@@ -160,9 +157,9 @@ class Run:
         """The child session of a stage (the ``StageRun`` protocol)."""
         return child_session(self, stage, session)
 
-    def below(self, opened: OpenSession, plan: Plan, control: Control, shared: Workspace | None) -> Run:
+    def below(self, opened: OpenSession[Plan], control: Control, shared: Workspace | None) -> Run:
         """Return the run of a child session, which works in the workspace of its node."""
-        return Run(opened=opened, plan=plan, wiring=self.wiring, control=control, shared=shared)
+        return Run(opened=opened, control=control, shared=shared)
 
     async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
         """Walk the branches of a stage (the ``StageRun`` protocol)."""

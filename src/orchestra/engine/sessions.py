@@ -9,7 +9,7 @@ from dataclasses import replace as changed
 from msgspec.structs import replace
 
 from orchestra.engine.holding import find_runner
-from orchestra.engine.loading import turn_of
+from orchestra.engine.loading import LoadedSession, load, turn_of
 from orchestra.engine.mailbox import stop_requested
 from orchestra.engine.pending import OpenQuestion, cost_below, open_questions, since_checkpoint
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
@@ -18,7 +18,7 @@ from orchestra.ports import ContextRow, NewTurn, Store
 from orchestra.run.events import Meta, PipelineStarted, SessionOpened
 from orchestra.run.questions import offered_options, short_id
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW, RunState, Spent, Successor
+from orchestra.run.state import NEW, ChildRecord, RunState, Spent, Successor
 from orchestra.run.views import Pending, Phase, Summary, limit_setting, newest, raised_limit, state_phase
 
 CLIENT_TAG = "orchestra"
@@ -204,6 +204,21 @@ def row_of(named: Successor, pipeline: str) -> Row:
 async def has_begun(store: Store, mailbox: int) -> bool:
     """Whether a session that a record names has begun: its mailbox is written last."""
     return (await store.head(mailbox)).turn_id != 0
+
+
+def place_of(named: Successor | ChildRecord) -> SessionPlace:
+    """Where the session is that a record names."""
+    return SessionPlace(session=named.session, context_id=named.context_id, mailbox=named.mailbox)
+
+
+async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPlace, LoadedSession]:
+    """Follow restarts: return the last session of a chain that has begun, and its record."""
+    while True:
+        loaded = await load(store, place.context_id)
+        following = loaded.state.following
+        if following is None or not await has_begun(store, following.mailbox):
+            return place, loaded
+        place = place_of(following)
 
 
 async def summarize(store: Store, row: Row, now_ms: int) -> Summary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestra.engine.loading import load, newest_first, recorded_in
-from orchestra.engine.opening import newest_of_chain
+from orchestra.engine.sessions import newest_of_chain
 from orchestra.engine.wiring import SessionPlace
 from orchestra.ports import Store
 from orchestra.run.events import ParallelStarted

@@ -1,4 +1,4 @@
-"""Children that a node continues: its own, or forks of an older session's (S27).
+"""The walks below a session's current node: its branches, and its child, its own or a fork of another's (S27).
 
 A child that a fork's history names belongs to the session that started it. Where it had not ended, the fork
 continues a fork of it, made at the child's last turn that is not newer than the turn at which the parent was
@@ -8,18 +8,61 @@ finds it.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from orchestra.engine.loading import load
-from orchestra.engine.opening import newest_of_chain, over, place_of
-from orchestra.engine.sessions import rows
-from orchestra.engine.wiring import Plan
+from orchestra.engine.sessions import newest_of_chain, place_of, rows
+from orchestra.engine.wiring import Plan, Wiring
 from orchestra.ports import Store
-from orchestra.run.resuming import cut_off, lost_nodes, no_node_lost
+from orchestra.run.events import WarningRaised
+from orchestra.run.resuming import cut_off, fan_at_work, lost_nodes, no_node_lost, work_below
 from orchestra.run.state import ChildRecord, RunningNode, RunState
 from orchestra.run.steps import Execute
+
+
+async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...]:
+    """Stop what a dead runner left running of a walk and of its branches; return what to record (E4).
+
+    A child is a session of its own.
+    """
+    found = list(await wiring.end_command(state))
+    async for branch in branches_below(wiring.store, state):
+        found += await sweep_all(wiring, branch)
+    return tuple(found)
+
+
+async def branches_below(store: Store, state: RunState) -> AsyncIterator[RunState]:
+    """Yield the branches of a session's current node that have begun and have no result."""
+    stage = cut_off(state)
+    fan = fan_at_work(state, stage) if stage is not None else None
+    for context_id in fan.begun if fan is not None else ():
+        yield (await load(store, context_id)).state
+
+
+async def cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncIterator[tuple[Plan, RunState]]:
+    """Yield the walks below a session's current node that did not end, each with its plan."""
+    stage = cut_off(state)
+    if stage is None or stage.refused or stage.elsewhere or not work_below(state, stage):
+        return
+    child = state.children.get(stage.node)
+    if child is not None and not child.seen and stage.node in plan.children:
+        _place, loaded = await newest_of_chain(store, place_of(child))
+        if loaded.head and not over(loaded.state, child.again):
+            yield plan.children[stage.node][0], loaded.state
+    async for branch in branches_below(store, state):
+        if branch.branch is not None and branch.result is None:
+            yield plan, branch
+
+
+def over(state: RunState, again: int) -> bool:
+    """Whether a child ended in a way that is never continued; ``again`` as in ``ChildRecord``."""
+    result = state.result
+    if result is None or result.status not in ("success", "fail"):
+        return False
+    return result.good or not again or state.steps_carried + state.steps > again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
