@@ -160,6 +160,17 @@ async def test_a_manager_watches_a_session_that_another_process_runs(tmp_path: P
     assert len(await rows(store)) == 2
 
 
+@pytest.mark.parametrize(("named", "why"), [("abcxyz", "no session 'abcxyz'"), ("last", "the session of the node")])
+async def test_a_manager_of_a_session_that_it_cannot_watch_fails(tmp_path: Path, named: str, why: str) -> None:
+    store = MemoryStore()
+    text = compiled(tmp_path).source.text.replace(
+        "shape=house,", f"shape=house, stack.child_autostart=false, stack.child_session={named},"
+    )
+    result = await walked(compile_pipeline(Source("parent.dot", text), variables={}, secrets={}), store)
+    assert not result.good
+    assert why in result.text
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_paused_manager_continues_with_the_same_child(tmp_path: Path, at_once: bool) -> None:
     store = MemoryStore()

@@ -19,8 +19,8 @@ from orchestra.engine.opening import Identity, Opening, OpenSession, new_place, 
 from orchestra.engine.sessions import find, has_begun, newest_of_chain, own, place_of
 from orchestra.engine.stage import Stage
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
-from orchestra.errors import SessionTaken, Undecided
-from orchestra.ports import Suspended, Telemetry, Workspace
+from orchestra.errors import ConfigError, SessionNotFound, SessionTaken, Undecided
+from orchestra.ports import Store, Suspended, Telemetry, Workspace
 from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
 from orchestra.run.outcome import Json
 from orchestra.run.state import NEW, Result, RunState, Spent
@@ -232,7 +232,7 @@ async def child_session(run: WalkableRun, stage: Stage, session: str) -> AsyncIt
     """Yield the child of a run's node, running while this is open; or a named session, which is only watched."""
     wiring = run.opened.wiring
     if session:
-        child = ChildSession(stage, wiring, own(await find(wiring.store, session)))
+        child = ChildSession(stage, wiring, await _watched(wiring.store, stage, session))
         await child.look()
         yield child
         return
@@ -258,6 +258,19 @@ async def child_session(run: WalkableRun, stage: Stage, session: str) -> AsyncIt
                 yield child
     finally:
         child.record_end()
+
+
+async def _watched(store: Store, stage: Stage, named: str) -> SessionPlace:
+    """Return where a session is that a node only watches. Raises ``ConfigError`` where no other is called so."""
+    try:
+        place = own(await find(store, named))
+    except SessionNotFound as error:
+        raise ConfigError(f"stack.child_session of {stage.step.node!r}: {error}") from error
+    if place.session == stage.session:
+        raise ConfigError(
+            f"stack.child_session of {stage.step.node!r}: {named!r} is the session of the node itself"
+        )
+    return place
 
 
 async def _code_of(stage: Stage, child: ChildSession) -> None:

@@ -93,7 +93,8 @@ class ToolHandler:
             )
         except OSError as error:
             await running.finish(process.ProcessResult(code=127))
-            return failed_outcome(f"cannot run {shell[0]} in {folder}: {error}", FailureClass.TERMINAL)
+            why = "the folder does not exist" if str(error.filename) == str(folder) else error.strerror or error
+            return failed_outcome(f"cannot run {shell[0]} in {folder}: {why}", FailureClass.TERMINAL)
         except BaseException:
             await running.finish(None)
             raise
