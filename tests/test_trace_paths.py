@@ -7,8 +7,8 @@ from pathlib import Path
 
 TOOL = Path(__file__).parents[1] / "tools" / "trace_paths.py"
 MOST = {
-    "node": (14, 3830),
-    "resume": (25, 6260),
+    "node": (14, 3870),
+    "resume": (25, 6280),
 }
 """Files and lines. What is aimed at is less: ``TARGETS`` of the tool."""
 

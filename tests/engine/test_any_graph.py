@@ -17,7 +17,7 @@ from orchestra.run.declare import BlobRef
 from orchestra.run.events import Recorded, StageCompleted, StageFailed
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Outcome, Status
-from orchestra.run.rewalk import Divergence, parting
+from orchestra.run.rewalk import Divergence, find_divergence
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, Context
 from orchestra.run.views import counting
@@ -95,7 +95,7 @@ async def again(session: Session) -> list[Divergence | None]:
             if isinstance(value, BlobRef)
         }
         found.append(
-            parting(
+            find_divergence(
                 session.graph,
                 state,
                 Context(session.graph, state, whole),

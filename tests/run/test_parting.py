@@ -7,7 +7,7 @@ import pytest
 from orchestra.graph.model import Graph
 from orchestra.run.events import StageStarted
 from orchestra.run.fold import evolve
-from orchestra.run.rewalk import Divergence, parting
+from orchestra.run.rewalk import Divergence, find_divergence
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, Context
 from support import Session, Steps, graph_of, ran
@@ -25,7 +25,7 @@ def first(session: Session, graph: Graph, *, strict: bool, at_work: Graph | None
     """Where the record and a graph part first; ``at_work`` is the one in force while a node is at work."""
     state = NEW
     for recorded in session.seen:
-        found = parting(
+        found = find_divergence(
             at_work if at_work is not None and state.stage is not None else graph,
             state,
             Context(graph, state),

@@ -43,7 +43,7 @@ from orchestra.run.conversation import (
     ToolCall,
     ToolEnded,
 )
-from orchestra.run.limits import Circles
+from orchestra.run.limits import LoopDetector
 from orchestra.run.prompts import INSTRUCTED
 
 CUT_OFF = (
@@ -86,7 +86,7 @@ class Talk:
         self._answer: ModelAnswer | None = None
         self._ids: set[str] = set()
         self._cuts = 0
-        self._circles = Circles()
+        self._loops = LoopDetector()
         self._warned = False
         self._known = (0, 0)
         """Tokens that the provider counted, and how many messages they were."""
@@ -304,21 +304,21 @@ class Talk:
         for message in self.messages:
             if message.text == CIRCLES:
                 self._warned = True
-                self._circles.clear()
+                self._loops.clear()
             for call in message.tool_calls:
-                self._circles.add(_pattern(call))
+                self._loops.add(_pattern(call))
 
     def _watch(self) -> None:
         """Check whether the agent runs in circles: warn it once, then fail it (A5)."""
         last, warned = next(one for one in reversed(self.messages) if one.role == "assistant"), self._warned
         for call in last.tool_calls:
-            self._circles.add(_pattern(call))
-            if not self._circles.is_circling() or self._warned != warned:  # it hears of it after this turn
+            self._loops.add(_pattern(call))
+            if not self._loops.is_circling() or self._warned != warned:  # it hears of it after this turn
                 continue
             if warned:
                 raise Terminal(f"{ENDLESS}{_refused(self.messages)}")
             self._warned = True
-            self._circles.clear()
+            self._loops.clear()
             warn(self.task, "the agent runs in circles", "agent_circles")
             self.say(CIRCLES)
 

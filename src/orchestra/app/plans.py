@@ -26,8 +26,9 @@ from orchestra.app.pipelines import Pipeline, compile_pipeline, recorded_reader
 from orchestra.app.plugins import BACKENDS, HANDLERS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import resolve
-from orchestra.engine.wiring import OUR_TYPES, Handlers, Plan, Wiring
+from orchestra.engine.wiring import Handlers, Plan, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
+from orchestra.graph.attributes import OUR_TYPES
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.model import Graph
 from orchestra.handlers.control import conditional, exit_

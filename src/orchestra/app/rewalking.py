@@ -31,7 +31,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.fold import current, evolve
 from orchestra.run.prompts import own_prompt, prompt_as_asked
-from orchestra.run.rewalk import Divergence, parting
+from orchestra.run.rewalk import Divergence, find_divergence
 from orchestra.run.secrets import KnownSecrets, Redactor
 from orchestra.run.state import NEW, Context, RunState, routing_context
 
@@ -159,7 +159,7 @@ class _Rewalk:
         if not state.dot or not current(recorded.meta, state):
             return
         before, now = await self._in_force(state)
-        self.parting = parting(
+        self.parting = find_divergence(
             now.graph,
             state,
             await routing_context(now.graph, state, self._resolve),

@@ -191,7 +191,7 @@ class _OpenQuestion:
         finally:
             await _end(*everything)
         if found.request != self._sent:
-            await asking._interviews.inform(_uncounted_words(question, found), question.stage)
+            await asking._interviews.inform(_rejected_answer_message(question, found), question.stage)
         return found
 
     async def _here(self) -> None:
@@ -221,7 +221,7 @@ class _OpenQuestion:
         await self._asking._send(question.id, answer, DEADLINE)
 
 
-def _uncounted_words(question: Question, answer: Answer) -> str:
+def _rejected_answer_message(question: Question, answer: Answer) -> str:
     """Return the message for a person whose answer did not count."""
     if answer.who == DEADLINE and answer.automatic:
         return "time is up" + (f": {answer.label} is taken, the default" if answer.option is not None else "")

@@ -254,10 +254,10 @@ async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, 
     except BaseExceptionGroup as group:
         if not isinstance(group, Exception):
             raise
-        _let_through(group)
+        _pass_through(group)
         return _outcome_of(_first(group))
-    except Exception as error:  # noqa: BLE001  the wall: a handler's exception is the node's failure
-        _let_through(error)
+    except Exception as error:  # noqa: BLE001  error boundary: a handler's exception is the node's failure
+        _pass_through(error)
         return _outcome_of(error)
     return check_report(node, outcome)
 
@@ -270,7 +270,7 @@ async def _within(
         async with asyncio.timeout(limit.seconds) as timer:
             outcome = await handler(node, context, graph, stage)
     except Exception as error:
-        _let_through(error)
+        _pass_through(error)
         if not timer.expired():
             raise
     if timer.expired():
@@ -279,14 +279,14 @@ async def _within(
     return outcome
 
 
-_DOOR = (StoreError, Suspended)
+_PASS_THROUGH = (StoreError, Suspended)
 
 
-def _let_through(error: Exception) -> None:
+def _pass_through(error: Exception) -> None:
     """Raise the lost store that the exception is, or holds; and what only says that the run pauses."""
-    if isinstance(error, _DOOR):
+    if isinstance(error, _PASS_THROUGH):
         raise error
-    lost = error.subgroup(_DOOR) if isinstance(error, ExceptionGroup) else None
+    lost = error.subgroup(_PASS_THROUGH) if isinstance(error, ExceptionGroup) else None
     if lost is not None:
         raise _first(lost) from error
 

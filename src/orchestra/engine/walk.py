@@ -237,7 +237,7 @@ class Walk:
 
     def _advance(self, step: Advance, *, restart: bool = False) -> None:
         ended = self._journal.state.ended
-        candidates = step.candidates if _telling(step) else ()
+        candidates = step.candidates if _worth_recording(step) else ()
         self._journal.record(
             EdgeSelected(
                 source=step.source,
@@ -350,7 +350,7 @@ def _class_of(outcome: Outcome) -> str:
     return outcome.failure_class.value if outcome.failure_class else ""
 
 
-def _telling(step: Advance) -> bool:
+def _worth_recording(step: Advance) -> bool:
     """Whether the candidates say more than the edge itself: there were several, or one had a condition."""
     return len(step.candidates) > 1 or any(c.edge.condition for c in step.candidates)
 

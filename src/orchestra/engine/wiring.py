@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from orchestra.graph.attributes import SHAPES
+from orchestra.graph.attributes import OUR_TYPES, SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler, Store, Workspaces
 from orchestra.run.declare import Text
@@ -86,10 +86,6 @@ class SessionPlace:
     session: str
     context_id: int
     mailbox: int
-
-
-OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
-"""The types of engine.md#handlers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

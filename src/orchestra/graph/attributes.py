@@ -47,6 +47,9 @@ SHAPES: dict[str, str] = {
 }
 """Which handler a shape picks (language.md#shapes-and-handlers)."""
 
+OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
+"""The types that are never run as something else (engine.md#handlers)."""
+
 DRAWN_SHAPES = frozenset(
     "Mcircle Mrecord assembly box3d cds circle cylinder doublecircle doubleoctagon egg ellipse fivepoverhang folder"
     " invhouse invtrapezium invtriangle larrow lpromoter none note noverhang octagon oval pentagon plain plaintext"

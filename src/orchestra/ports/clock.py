@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time, chance and ids come in here and leave in events (house rule: the fold throws no dice)."""
+    """Time, chance and ids come in here and leave in events (house rule: the fold is deterministic)."""
 
     def now_ms(self) -> int:
         """UTC, in milliseconds."""

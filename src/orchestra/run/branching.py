@@ -26,7 +26,7 @@ from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, F
 from orchestra.run.state import ENGINE_KEYS, NodeRecord, Result, RunState, spent_of
 
 
-def fan_started(state: RunState, meta: Meta, event: ParallelStarted) -> dict[str, Any]:
+def _on_parallel_started(state: RunState, meta: Meta, event: ParallelStarted) -> dict[str, Any]:
     """A parallel node has decided which branches it starts."""
     fan = Fan(
         visit=event.visit,
@@ -46,7 +46,7 @@ def _plans(event: ParallelStarted) -> tuple[BranchPlan, ...]:
         return ()
 
 
-def branch_started(state: RunState, meta: Meta, event: ParallelBranchStarted) -> dict[str, Any]:
+def _on_parallel_branch_started(state: RunState, meta: Meta, event: ParallelBranchStarted) -> dict[str, Any]:
     """A branch has a context of its own."""
     fan = state.fans.get(event.node)
     if fan is None:
@@ -56,7 +56,7 @@ def branch_started(state: RunState, meta: Meta, event: ParallelBranchStarted) ->
     return {"fans": {**state.fans, event.node: replace(fan, opened=opened, from_turn=event.from_turn, mine=mine)}}
 
 
-def branch_opened(state: RunState, meta: Meta, event: ParallelBranchOpened) -> dict[str, Any]:
+def _on_parallel_branch_opened(state: RunState, meta: Meta, event: ParallelBranchOpened) -> dict[str, Any]:
     """From here on the chain is a branch's: it begins at the target with a copy of the context (E30)."""
     branch = Branch(
         path=event.path,
@@ -84,13 +84,13 @@ def branch_opened(state: RunState, meta: Meta, event: ParallelBranchOpened) -> d
     }
 
 
-def branch_ended(state: RunState, meta: Meta, event: ParallelBranchEnded) -> dict[str, Any]:
+def _on_parallel_branch_ended(state: RunState, meta: Meta, event: ParallelBranchEnded) -> dict[str, Any]:
     """The walk of the branch has ended."""
     result = Result(status=event.status, text=event.failure_reason, node=event.node, ended_ms=meta.at)
     return {"result": result, "stage": None}
 
 
-def branch_completed(state: RunState, meta: Meta, event: ParallelBranchCompleted) -> dict[str, Any]:
+def _on_parallel_branch_completed(state: RunState, meta: Meta, event: ParallelBranchCompleted) -> dict[str, Any]:
     """A result, and the branch's share of the ledger (E35)."""
     fan = state.fans.get(event.node)
     if fan is None:
@@ -122,7 +122,7 @@ def branch_completed(state: RunState, meta: Meta, event: ParallelBranchCompleted
     }
 
 
-def instruct(state: RunState, meta: Meta, event: SteeringTaken) -> dict[str, Any]:
+def _on_steering_taken(state: RunState, meta: Meta, event: SteeringTaken) -> dict[str, Any]:
     """Note that an agent got an instruction; in a branch it is known by its own turn (S15).
 
     Another branch may have had a newer instruction before.
@@ -171,7 +171,7 @@ def _record(given: object) -> NodeRecord:
         return NodeRecord()
 
 
-def fan_completed(state: RunState, meta: Meta, event: ParallelCompleted) -> dict[str, Any]:
+def _on_parallel_completed(state: RunState, meta: Meta, event: ParallelCompleted) -> dict[str, Any]:
     """The verdict."""
     fan = state.fans.get(event.node) or Fan(visit=0, attempt=0)
     ends = tuple(dict.fromkeys(r.ended_at for r in fan.results() if r.status != CANCELED))
@@ -249,12 +249,12 @@ def share(state: RunState) -> dict[str, Any]:
 
 
 CHANGES = (
-    on(ParallelStarted, fan_started),
-    on(ParallelBranchStarted, branch_started),
-    on(ParallelBranchOpened, branch_opened),
-    on(ParallelBranchEnded, branch_ended),
-    on(ParallelBranchCompleted, branch_completed),
-    on(ParallelCompleted, fan_completed),
-    on(SteeringTaken, instruct),
+    on(ParallelStarted, _on_parallel_started),
+    on(ParallelBranchStarted, _on_parallel_branch_started),
+    on(ParallelBranchOpened, _on_parallel_branch_opened),
+    on(ParallelBranchEnded, _on_parallel_branch_ended),
+    on(ParallelBranchCompleted, _on_parallel_branch_completed),
+    on(ParallelCompleted, _on_parallel_completed),
+    on(SteeringTaken, _on_steering_taken),
     on(BranchMirrored),
 )

@@ -1,8 +1,7 @@
 """The state of a run as a fold over its events (E3): run, resume, status and attach share it.
 
-``evolve`` throws no dice and asks no clock: delays, ids and times are in the events. What each event changes is in
-the table of its family; together they have every event. The family of a node's events is here: entered, retried,
-ended, its edge taken (E10-E22).
+``evolve`` is deterministic: delays, ids and times are in the events. What each event changes is in the table of its
+family; together they have every event. A node's events are here: entered, retried, ended, its edge taken (E10-E22).
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def current(meta: Meta, state: RunState) -> bool:
     return meta.epoch > state.epoch or (meta.epoch == state.epoch and meta.sequence > state.sequence)
 
 
-def _stage_started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:
+def _on_stage_started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:
     """A node is entered, or tried once more."""
     old = state.nodes.get(event.node) or NodeRecord()
     stage = state.stage
@@ -132,19 +131,19 @@ def _of_the_visit(stage: RunningNode) -> dict[str, Any]:
     }
 
 
-def _tool_started(state: RunState, meta: Meta, event: ToolStarted) -> dict[str, Any]:
+def _on_tool_started(state: RunState, meta: Meta, event: ToolStarted) -> dict[str, Any]:
     return {} if state.stage is None else {"stage": replace(state.stage, tool=event.marker, tool_host=event.host)}
 
 
-def _tool_ended(state: RunState, meta: Meta, event: ToolExecuted) -> dict[str, Any]:
+def _on_tool_executed(state: RunState, meta: Meta, event: ToolExecuted) -> dict[str, Any]:
     return {} if state.stage is None else {"stage": replace(state.stage, tool="", tool_host="")}
 
 
-def _fold_warning(state: RunState, meta: Meta, event: WarningRaised) -> dict[str, Any]:
+def _on_warning_raised(state: RunState, meta: Meta, event: WarningRaised) -> dict[str, Any]:
     return {"warnings": state.warnings + 1}
 
 
-def _stage_retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, Any]:
+def _on_stage_retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, Any]:
     """An attempt ended, and another one follows after a while."""
     record = state.nodes.get(event.node) or NodeRecord()
     entered = state.stage.entered_ms if state.stage is not None else meta.at
@@ -179,7 +178,7 @@ def _with_the_rest(state: RunState, event: StageCompleted | StageFailed | StageR
     return state.spent + (spent_of(event) - known)
 
 
-def _stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:
+def _on_stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:
     """A node has its outcome."""
     reason = event.failure_reason if isinstance(event, StageFailed) else ""
     word = event.word if isinstance(event, StageCompleted) else ""
@@ -277,7 +276,7 @@ def _show_change(value: ContextValue) -> Any:
     return value
 
 
-def _edge_selected(state: RunState, meta: Meta, event: EdgeSelected) -> dict[str, Any]:
+def _on_edge_selected(state: RunState, meta: Meta, event: EdgeSelected) -> dict[str, Any]:
     """An edge, or a jump, leads to the next node."""
     changes: dict[str, Any] = {
         "ended": None,
@@ -299,15 +298,15 @@ def _edge_selected(state: RunState, meta: Meta, event: EdgeSelected) -> dict[str
 
 CHANGES: Mapping[type, Change | None] = dict(
     (
-        on(StageStarted, _stage_started),
-        on(StageCompleted, _stage_ended),
-        on(StageFailed, _stage_ended),
-        on(StageRetrying, _stage_retrying),
-        on(EdgeSelected, _edge_selected),
+        on(StageStarted, _on_stage_started),
+        on(StageCompleted, _on_stage_ended),
+        on(StageFailed, _on_stage_ended),
+        on(StageRetrying, _on_stage_retrying),
+        on(EdgeSelected, _on_edge_selected),
         on(CheckpointSaved),
-        on(ToolStarted, _tool_started),
-        on(ToolExecuted, _tool_ended),
-        on(WarningRaised, _fold_warning),
+        on(ToolStarted, _on_tool_started),
+        on(ToolExecuted, _on_tool_executed),
+        on(WarningRaised, _on_warning_raised),
         *lifecycle.CHANGES,
         *branching.CHANGES,
         *turns.CHANGES,

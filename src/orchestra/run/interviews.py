@@ -14,7 +14,7 @@ from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, AskedQuestion, 
 from orchestra.run.state import RunState
 
 
-def fold_question(state: RunState, meta: Meta, event: InterviewStarted) -> dict[str, Any]:
+def _on_interview_started(state: RunState, meta: Meta, event: InterviewStarted) -> dict[str, Any]:
     """A question is pending. Answers to earlier turns of the same agent were acted on, and are dropped."""
     stage = state.stage
     if stage is None:
@@ -34,7 +34,7 @@ def _turn(question: Question) -> str:
     return question.part.partition(".")[0]
 
 
-def fold_answer(state: RunState, meta: Meta, event: InterviewCompleted) -> dict[str, Any]:
+def _on_interview_completed(state: RunState, meta: Meta, event: InterviewCompleted) -> dict[str, Any]:
     """A question has its answer, which its node has still to act on."""
     stage = state.stage
     known = stage.asked.get(event.question) if stage is not None else None
@@ -128,7 +128,7 @@ def answer_of(event: InterviewCompleted, question: Question) -> Answer:
 
 
 CHANGES = (
-    on(InterviewStarted, fold_question),
-    on(InterviewCompleted, fold_answer),
+    on(InterviewStarted, _on_interview_started),
+    on(InterviewCompleted, _on_interview_completed),
     on(InterviewTimeout),
 )

@@ -136,7 +136,7 @@ def judge(
     if passing or outcome.status not in (Status.RETRY, Status.FAIL):
         return Verdict(outcome, updates, warnings)
     again = running.attempt < running.of and may_retry(outcome)
-    too_long = impatient(outcome) if again else None
+    too_long = waits_too_long(outcome) if again else None
     if again and too_long is None:
         return Verdict(outcome, updates, warnings, again=True)
     return Verdict(too_long or exhaust(node, outcome, running.of), updates, warnings)
@@ -218,7 +218,7 @@ def attempts_of(graph: Graph, node: Node) -> int:
     return max(0, retries) + 1
 
 
-def impatient(outcome: Outcome) -> Outcome | None:
+def waits_too_long(outcome: Outcome) -> Outcome | None:
     """Return the failure if a provider asks to wait longer than ``MAX_RETRY_AFTER``, else None."""
     if outcome.retry_after <= MAX_RETRY_AFTER:
         return None

@@ -35,7 +35,7 @@ from orchestra.run.state import ChildRecord, Result, RunState, Spent, Successor,
 from orchestra.run.workspace import code_carried
 
 
-def fold_start(state: RunState, meta: Meta, event: PipelineStarted) -> dict[str, Any]:
+def _on_pipeline_started(state: RunState, meta: Meta, event: PipelineStarted) -> dict[str, Any]:
     """A session begins, with the counts of the previous one."""
     return {
         "session": meta.session,
@@ -81,7 +81,7 @@ def _carry(ledger: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def fold_restart(state: RunState, meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
+def _on_pipeline_restarted(state: RunState, meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
     """The run continues in another session (E14)."""
     following = Successor(
         session=event.next_session,
@@ -93,20 +93,20 @@ def fold_restart(state: RunState, meta: Meta, event: PipelineRestarted) -> dict[
     return {**_fold_end("restarted", text, event.node, meta), "following": following}
 
 
-def _fold_completed(state: RunState, meta: Meta, event: PipelineCompleted) -> dict[str, Any]:
+def _on_pipeline_completed(state: RunState, meta: Meta, event: PipelineCompleted) -> dict[str, Any]:
     return _fold_end("success", event.status, event.node, meta)
 
 
-def _fold_failed(state: RunState, meta: Meta, event: PipelineFailed) -> dict[str, Any]:
+def _on_pipeline_failed(state: RunState, meta: Meta, event: PipelineFailed) -> dict[str, Any]:
     return _fold_end("fail", event.error, event.node, meta)
 
 
-def _fold_canceled(state: RunState, meta: Meta, event: PipelineCanceled) -> dict[str, Any]:
+def _on_pipeline_canceled(state: RunState, meta: Meta, event: PipelineCanceled) -> dict[str, Any]:
     result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
     return {"result": result, "heard": max(state.heard, event.request)}
 
 
-def _fold_paused(state: RunState, meta: Meta, event: PipelinePaused) -> dict[str, Any]:
+def _on_pipeline_paused(state: RunState, meta: Meta, event: PipelinePaused) -> dict[str, Any]:
     heard = max(state.heard, event.request)
     return {"paused": event.reason, "waiting": event.waiting, "limit": event.limit, "heard": heard}
 
@@ -116,7 +116,7 @@ def _fold_end(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
     return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
 
 
-def fold_resume(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
+def _on_pipeline_resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
     """A runner continues: after a failure at the node that it names, else at the current node."""
     changes = {**_idle(state, meta), "void_until": max(state.void_until, event.void_until)}
     if event.dot:
@@ -151,7 +151,7 @@ def fold_resume(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str
     return changes
 
 
-def fold_fork(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
+def _on_pipeline_forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
     """The session has another identity from here on (S27), and is paused until it is resumed.
 
     The children so far belong to the session that made them, and so does what is running; a session that had
@@ -185,7 +185,7 @@ COPIED = "a copy: when it was exported, it was still being run"
 """The reason of a session that was imported while its original was running: nobody should run it twice."""
 
 
-def fold_import(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
+def _on_pipeline_imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
     """The session continues in another store, whose turns have other ids; old requests are done.
 
     A branch without a result that did not come along starts again here. The command of the running node belongs to
@@ -234,7 +234,7 @@ def _fan_here(fan: Fan, event: PipelineImported) -> Fan:
     return replace(fan, opened=opened, from_turn=0, seen=0, mine=())
 
 
-def _fold_taken(state: RunState, meta: Meta, event: PipelineTaken) -> dict[str, Any]:
+def _on_pipeline_taken(state: RunState, meta: Meta, event: PipelineTaken) -> dict[str, Any]:
     return {"paused": state.paused, "waiting": state.waiting, **_fold_unattended(state, meta)}
 
 
@@ -253,7 +253,7 @@ def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
     return changes
 
 
-def child_started(state: RunState, meta: Meta, event: ChildStarted) -> dict[str, Any]:
+def _on_child_started(state: RunState, meta: Meta, event: ChildStarted) -> dict[str, Any]:
     """A node's child begins or continues."""
     known = state.children.get(event.node)
     goes_on = known is not None and (event.until or event.again)
@@ -270,7 +270,7 @@ def child_started(state: RunState, meta: Meta, event: ChildStarted) -> dict[str,
     return {"children": {**state.children, event.node: child}}
 
 
-def child_ended(state: RunState, meta: Meta, event: ChildEnded) -> dict[str, Any]:
+def _on_child_ended(state: RunState, meta: Meta, event: ChildEnded) -> dict[str, Any]:
     """A child ended, and its cost counts for its parent (E35)."""
     changes: dict[str, Any] = {"spent": state.spent + spent_of(event)}
     child = state.children.get(event.node)
@@ -281,18 +281,18 @@ def child_ended(state: RunState, meta: Meta, event: ChildEnded) -> dict[str, Any
 
 
 CHANGES = (
-    on(PipelineStarted, fold_start),
-    on(PipelineTaken, _fold_taken),
-    on(PipelineResumed, fold_resume),
-    on(PipelinePaused, _fold_paused),
-    on(PipelineCanceled, _fold_canceled),
-    on(PipelineCompleted, _fold_completed),
-    on(PipelineFailed, _fold_failed),
-    on(PipelineRestarted, fold_restart),
-    on(PipelineForked, fold_fork),
-    on(PipelineImported, fold_import),
-    on(ChildStarted, child_started),
-    on(ChildEnded, child_ended),
+    on(PipelineStarted, _on_pipeline_started),
+    on(PipelineTaken, _on_pipeline_taken),
+    on(PipelineResumed, _on_pipeline_resumed),
+    on(PipelinePaused, _on_pipeline_paused),
+    on(PipelineCanceled, _on_pipeline_canceled),
+    on(PipelineCompleted, _on_pipeline_completed),
+    on(PipelineFailed, _on_pipeline_failed),
+    on(PipelineRestarted, _on_pipeline_restarted),
+    on(PipelineForked, _on_pipeline_forked),
+    on(PipelineImported, _on_pipeline_imported),
+    on(ChildStarted, _on_child_started),
+    on(ChildEnded, _on_child_ended),
     on(SessionOpened),
     on(ControlRequested),
     on(RunnerClaimed),

@@ -68,7 +68,7 @@ def _words(name: str, so_far: float, bound: float) -> str:
     return f"{so_far:.0f} of {plural(round(bound), name.replace('_', ' ').removesuffix('s'))}"
 
 
-class Circles:
+class LoopDetector:
     """Watches for the same pattern of one to three tool calls over and over."""
 
     def __init__(self, window: int = WINDOW) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestra.graph.attributes import SHAPES
+from orchestra.graph.attributes import OUR_TYPES, SHAPES
 from orchestra.graph.model import Graph
 from orchestra.run.events import (
     EdgeSelected,
@@ -142,7 +142,7 @@ def _went(step: Advance, *, restart: bool) -> Decision:
     )
 
 
-def parting(
+def find_divergence(
     graph: Graph,
     state: RunState,
     context: Mapping[str, object],
@@ -161,7 +161,7 @@ def parting(
     if recorded is None:
         why = _compare_end(graph, state, event, strict=strict)
         return Divergence(depth=depth, node=state.current_node, recorded=None, now=None, why=why) if why else None
-    at = _stands(state)
+    at = _current_node(state)
     if at and at not in graph.nodes:
         return Divergence(depth=depth, node=at, recorded=recorded, now=None, why=f"the pipeline has no node {at!r}")
     now = decision_of_step(next_step(graph, state, context), branch=state.branch is not None)
@@ -174,7 +174,7 @@ def parting(
     return Divergence(depth=depth, node=recorded.node, recorded=None, now=None, why=why) if why else None
 
 
-def _stands(state: RunState) -> str:
+def _current_node(state: RunState) -> str:
     """The node on which the next decision rests; empty at the beginning."""
     if state.stage is not None:
         return state.stage.node
@@ -190,7 +190,7 @@ def _another_kind(graph: Graph, event: Event) -> str:
         return ""
     kind = graph.type_of(event.node)
     shape = SHAPES.get(graph.nodes[event.node].shape, "codergen")
-    if event.handler == kind or (kind not in _OUR_TYPES and event.handler == shape):
+    if event.handler == kind or (kind not in OUR_TYPES and event.handler == shape):
         return ""
     return f"{event.node} ran as {event.handler}, but is {kind} now"
 
@@ -244,7 +244,3 @@ def _compare_retry(
 
 def _are(number: int) -> str:
     return f"{number} {'is' if number == 1 else 'are'}"
-
-
-_OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
-"""The types that are never run as something else (engine.md#handlers)."""

@@ -27,12 +27,12 @@ Paid: TypeAlias = AgentResponded | AgentTurnCompleted | CommitMessageWritten | C
 """What a model was paid for."""
 
 
-def count_response(state: RunState, meta: Meta, event: AgentResponded) -> dict[str, Any]:
+def _on_agent_responded(state: RunState, meta: Meta, event: AgentResponded) -> dict[str, Any]:
     """A model was paid: its tokens count from here on, whatever becomes of the attempt."""
     return _count(state, event.node, spent_of(event), turns=1, calls=0, ended=False)
 
 
-def turn_completed(state: RunState, meta: Meta, event: AgentTurnCompleted) -> dict[str, Any]:
+def _on_agent_turn_completed(state: RunState, meta: Meta, event: AgentTurnCompleted) -> dict[str, Any]:
     """The turn has ended; what its responses have not counted counts now."""
     stage = _stage(state, event.node)
     known = stage.open_turn if stage is not None else Spent()
@@ -41,15 +41,15 @@ def turn_completed(state: RunState, meta: Meta, event: AgentTurnCompleted) -> di
     return _count(state, event.node, more, turns=first, calls=len(event.tool_calls), ended=True)
 
 
-def message_written(state: RunState, meta: Meta, event: CommitMessageWritten) -> dict[str, Any]:
+def _on_commit_message_written(state: RunState, meta: Meta, event: CommitMessageWritten) -> dict[str, Any]:
     """A commit message was paid for: it counts as its node's, and is known for a repeat."""
-    changes = count_other_cost(state, meta, event)
+    changes = _count_other_cost(state, meta, event)
     if "stage" in changes:
         changes["stage"] = replace(changes["stage"], message=event.text, message_for=event.change)
     return changes
 
 
-def count_other_cost(
+def _count_other_cost(
     state: RunState, meta: Meta, event: CommitMessageWritten | ConversationCompacted
 ) -> dict[str, Any]:
     """A model was paid for something besides the agent's turns: it counts as the node's."""
@@ -114,9 +114,9 @@ def piece_of(event: AgentEvent, messages: Iterable[Any]) -> Piece:
 
 
 CHANGES = (
-    on(AgentResponded, count_response),
+    on(AgentResponded, _on_agent_responded),
     on(AgentToolEnded),
-    on(AgentTurnCompleted, turn_completed),
-    on(CommitMessageWritten, message_written),
-    on(ConversationCompacted, count_other_cost),
+    on(AgentTurnCompleted, _on_agent_turn_completed),
+    on(CommitMessageWritten, _on_commit_message_written),
+    on(ConversationCompacted, _count_other_cost),
 )

@@ -40,7 +40,7 @@ Moving: TypeAlias = (
 _UNFIT = re.compile(r"[^\w.+=-]+|\.(?=\.|lock$|$)|^[.-]+", re.IGNORECASE)
 
 
-def code_moved(state: RunState, meta: Meta, event: Moving) -> dict[str, Any]:
+def _on_code_moved(state: RunState, meta: Meta, event: Moving) -> dict[str, Any]:
     """The code of a repository is elsewhere."""
     return {"workspace": _move(state.workspace, event)}
 
@@ -117,14 +117,14 @@ def branch_name(prefix: str, pipeline: str, session: str, path: str = "") -> str
 
 
 CHANGES = (
-    on(SessionBranchCreated, code_moved),
-    on(WorktreeCreated, code_moved),
-    on(AgentCommitCreated, code_moved),
-    on(WorkspaceSnapshot, code_moved),
-    on(WorktreeMerged, code_moved),
-    on(WorktreeMergeConflict, code_moved),
-    on(SessionBranchPushed, code_moved),
-    on(SessionBranchPushFailed, code_moved),
+    on(SessionBranchCreated, _on_code_moved),
+    on(WorktreeCreated, _on_code_moved),
+    on(AgentCommitCreated, _on_code_moved),
+    on(WorkspaceSnapshot, _on_code_moved),
+    on(WorktreeMerged, _on_code_moved),
+    on(WorktreeMergeConflict, _on_code_moved),
+    on(SessionBranchPushed, _on_code_moved),
+    on(SessionBranchPushFailed, _on_code_moved),
     on(RepoCloned),
     on(RepoFetched),
     on(CanaryPlanted),

@@ -69,7 +69,7 @@ async def _call(tool: Tool, arguments: Mapping[str, Json], context: ToolContext)
         if task is None or task.cancelling():
             raise
         return error(f"{tool.name} was canceled")
-    except Exception as failure:  # noqa: BLE001  the wall: a tool's exception is an error for the agent
+    except Exception as failure:  # noqa: BLE001  error boundary: a tool's exception is an error for the agent
         return error(f"{tool.name} failed: {type(failure).__name__}: {failure}")
 
 
