@@ -98,7 +98,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
 
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
-_SURE = frozenset(
+SURE = frozenset(
     {
         "fidelity_valid",
         "manager_actions",
@@ -137,7 +137,12 @@ def lint(
 
     def by_our_rules(graph: Graph) -> list[Diagnostic]:
         survey = Survey(graph, types, strict=strict, variables=given)
-        return [each for name, own in RULES.items() if not broken or name in _SURE for each in own(survey)]
+        return [
+            replace(each, rule=name)
+            for name, own in RULES.items()
+            if not broken or name in SURE
+            for each in own(survey)
+        ]
 
     with collector_paused():
         found = _together(without_consequences(graph, by_our_rules(graph), by_our_rules))

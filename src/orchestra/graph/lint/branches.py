@@ -23,11 +23,10 @@ def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
         unjoined = True
         node = survey.nodes[number]
         yield warning(
-            "parallel_join",
             f"the branches of {quote(node.id)} do not meet in one fan-in: {_apart(survey, number)};"
             " the run fails unless every branch ends at the exit",
             node.span,
-            node=node.id,
+            of=node,
             fix="connect every branch to one node with `shape=tripleoctagon`",
         )
     if not unjoined:
@@ -50,10 +49,9 @@ def _policies(survey: Survey) -> Iterator[Diagnostic]:
         else:
             continue
         yield error(
-            "parallel_join",
             f"`join_policy={written.value}` of {quote(node.id)} {what}, so it always fails",
             (needed or written).span,
-            node=node.id,
+            of=node,
             fix=fix,
         )
 
@@ -92,10 +90,9 @@ def _idle_fan_ins(survey: Survey) -> Iterator[Diagnostic]:
     for number in idle:
         node = survey.nodes[number]
         yield warning(
-            "parallel_join",
             f"fan-in {quote(node.id)} has no parallel node before it, so it would find no results and fail",
             node.span,
-            node=node.id,
+            of=node,
             fix="connect the branches of a parallel node (`shape=component`) to it, or make it an ordinary node",
         )
 
@@ -123,10 +120,9 @@ def branch_escape(survey: Survey) -> Iterator[Diagnostic]:
 def _escape(survey: Survey, edge: Edge, what: str, number: int) -> Diagnostic:
     join = survey.meetings.fan_in[number]
     return warning(
-        "branch_escape",
         f"{what}, where the branch fails ('left its branch')",
         edge.target_span,
-        edge=(edge.source, edge.target),
+        of=edge,
         fix=f"connect it to the fan-in {quote(survey.ids[join])}, and go back from there"
         if join >= 0
         else "connect the branches to a fan-in, and go back from there",
@@ -192,10 +188,9 @@ def for_each(survey: Survey) -> Iterator[Diagnostic]:
         count = len(survey.graph.outgoing(node.id))
         if count > 1:
             yield error(
-                "for_each",
                 f"{quote(node.id)} has {count} outgoing edges, but `for_each` needs exactly one",
                 attribute.span,
-                node=node.id,
+                of=node,
                 fix="put the nodes of one branch in sequence, or remove `for_each`",
             )
         yield from _unknown_source(survey, node, attribute)
@@ -216,10 +211,9 @@ def _unknown_source(survey: Survey, node: Node, attribute: Attribute) -> Iterato
     if meant == text.removeprefix("context.") or (source == name and words[2:3] == ["output"] and plain == text):
         return
     yield error(
-        "for_each",
         f"`for_each` of {quote(node.id)} {what}",
         attribute.span,
-        node=node.id,
+        of=node,
         fix=f"did you mean `{meant}`?" if meant else "name a node that runs a command",
         edits=swap_edit(attribute.span, meant) if meant else (),
     )

@@ -38,38 +38,34 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
             return None
         if variable:
             return warning(
-                "untrusted_shell",
                 f"{name} goes unquoted into the command of {quote(node.id)}, and an agent or a person may have"
                 " overwritten the variable: its text would be run as code",
                 span,
-                node=node.id,
+                of=node,
                 fix=f"write {{{{ run.vars.{expression.name} | raw }}}}, which nothing overwrites, or drop `| raw`",
             )
         return warning(
-            "untrusted_shell",
             f"{name} goes unquoted into the command of {quote(node.id)}, and may have been written by an LLM,"
             " a tool or a person: its text would be run as code",
             span,
-            node=node.id,
+            of=node,
             fix=f"remove `| raw`: {name} is then passed as data",
             edits=(Edit(span, name),) if span.text.startswith("{{") else (),
         )
     if expression.hazard:
         return error(
-            "untrusted_shell",
             f"{name} is in {_INSIDE[expression.hazard]} in the command of {quote(node.id)},"
             " where it cannot be passed as data",
             span,
-            node=node.id,
+            of=node,
             fix=_INSTEAD[expression.hazard].replace("NAME", expression.name),
         )
     if expression.foreign and untrusted:
         return warning(
-            "untrusted_shell",
             f"{name} becomes part of code that {expression.foreign} runs in the command of"
             f" {quote(node.id)}, and may have been written by an LLM, a tool or a person",
             span,
-            node=node.id,
+            of=node,
             fix="pass it as an argument or in an environment variable, and read it from there",
         )
     return None
@@ -94,10 +90,9 @@ def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
             wrong = f"{quote(command[start:end])} is not replaced in a command"
             why = "; the shell expands it to nothing" if command[start] == "$" else ""
             yield warning(
-                "prompt_variable",
                 f"{wrong}{why}",
                 inside(attribute.span, start, end),
-                node=node.id,
+                of=node,
                 fix=f"write {{{{ {value} }}}}",
                 edits=(rewritten(attribute.span, start, end, f"{{{{ {value} }}}}"),),
             )

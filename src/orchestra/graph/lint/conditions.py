@@ -45,12 +45,11 @@ def _ambiguity(node: Node, tied: Sequence[Edge]) -> Diagnostic:
     labelled = all(edge.label for edge in tied)
     unless = ", unless the node prefers another label" if labelled else ""
     return info(
-        "ambiguous_edges",
         f"{quote(node.id)} has edges with equal weight and no condition to {list_words(targets)}:"
         f" {quote(winner.target)} is taken, the first in alphabetical order{unless}",
         loser.target_span,
-        node=node.id,
-        edge=(loser.source, loser.target),
+        of=node,
+        edge=loser,
         fix="give one of them a `condition` or a higher `weight`",
     )
 
@@ -98,10 +97,9 @@ def _misnamed_key(
         swapped = isinstance(clause, Compare) and clause.literal == "outcome"
         better = f"outcome={clause.key}" if swapped else better
         yield warning(
-            "dead_edge",
             f"condition {quote(text)} {why}",
             inside(attribute.span, match.start(), match.end()),
-            edge=(edge.source, edge.target),
+            of=edge,
             fix=f"did you mean {quote(better)}?" if meant else _OTHER,
             edits=(rewritten(attribute.span, match.start(), match.end(), meant),) if meant and not swapped else (),
         )
@@ -142,12 +140,11 @@ def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
         twice = "" if expr is None or against else repeated_clause(expr)
         for edge, attribute in places if against or twice else ():
             yield warning(
-                "dead_edge",
                 f"condition {quote(condition.text)} is never true: {against}"
                 if against
                 else f"condition {quote(condition.text)} says {quote(twice)} twice",
                 attribute.span,
-                edge=(edge.source, edge.target),
+                of=edge,
                 fix="write a number"
                 if against.endswith("is not a number")
                 else "join alternatives with `||`"
@@ -174,11 +171,10 @@ def _twin(edge: Edge, winner: Edge) -> Diagnostic:
     if winner.target == edge.target:
         why = "comes first"
     return warning(
-        "dead_edge",
         f"the edge from {quote(edge.source)} to {quote(edge.target)} is never taken: the edge to"
         f" {quote(winner.target)} has the same condition, and {why}",
         edge.span_of("condition", edge.target_span),
-        edge=(edge.source, edge.target),
+        of=edge,
         fix="change one of the conditions, or delete the edge",
     )
 
@@ -204,10 +200,9 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
             written = edge.attributes["condition"]
             span = word_in(written, word) if word else written.span
             yield warning(
-                "dead_edge",
                 f"condition {quote(edge.condition.text)} is never true: {what}",
                 span,
-                edge=(edge.source, edge.target),
+                of=edge,
                 fix=f"did you mean {quote(called_status(word))}?" if word else fix,
                 edits=(Edit(span, called_status(word)),) if word else (),
             )

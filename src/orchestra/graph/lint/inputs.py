@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
 from orchestra.graph.inputs import inputs
-from orchestra.graph.lint.survey import Survey, quote, warning
-from orchestra.graph.model import Attribute
+from orchestra.graph.lint.survey import Survey, quote, warn_of_part, warning
+from orchestra.graph.model import Attribute, Node
 from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import TEMPLATE_WORDS
 from orchestra.graph.tokens import KEY
@@ -59,7 +59,7 @@ def input_declared(survey: Survey) -> Iterator[Diagnostic]:
             form, name = str(match.lastgroup), match[str(match.lastgroup)]
             meant = "" if key == "tool_command" and form in _OF_SHELL else _meant(survey, declared, form, name)
             if meant or (form == "plain" and alone and meant is not None):
-                yield _undeclared(attribute, match, node.id, meant or "", declared=bool(declared), alone=alone)
+                yield _undeclared(attribute, match, node, meant or "", declared=bool(declared), alone=alone)
 
 
 def _names(text: str) -> Iterator[re.Match[str]]:
@@ -91,7 +91,7 @@ def _meant(survey: Survey, declared: Collection[str], form: str, name: str) -> s
 
 
 def _undeclared(
-    attribute: Attribute, match: re.Match[str], node: str, meant: str, *, declared: bool, alone: bool
+    attribute: Attribute, match: re.Match[str], node: Node, meant: str, *, declared: bool, alone: bool
 ) -> Diagnostic:
     form = str(match.lastgroup)
     start, end = match.span(0 if form in _ODD else form)
@@ -102,14 +102,8 @@ def _undeclared(
     elif alone:
         what += ", and no node could set it"
     put = f"{{{{ {meant} }}}}" if form in _ODD else meant
-    return warning(
-        "input_declared",
-        what,
-        inside(attribute.span, start, end),
-        node=node,
-        fix=f"did you mean {quote(put)}?" if meant else f"add {match[form]} to the graph's `inputs`",
-        edits=(rewritten(attribute.span, start, end, put),) if meant else (),
-    )
+    fix = f"add {match[form]} to the graph's `inputs`"
+    return warn_of_part(what, attribute, (start, end), of=node, meant=put if meant else "", fix=fix)
 
 
 _TYPES = frozenset("any bool boolean file float int integer list number path required str string text".split())
@@ -128,7 +122,6 @@ def _declarations(survey: Survey) -> Iterator[Diagnostic]:
         name, meant = part.strip(), _meant_part(part.strip())
         if meant and meant != name:
             yield warning(
-                "input_declared",
                 f"{quote(name)} does not declare a variable: write NAME or NAME=DEFAULT, separated by commas",
                 inside(written.span, start, start + len(name)),
                 fix=f"write {meant}",

@@ -10,7 +10,7 @@ from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, edit_distance
 from orchestra.graph.lint.dialects import ADVICE, OUR_KEYS
 from orchestra.graph.lint.nearest import Vocabulary
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quote, swap_edit, warning
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Owner, Survey, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.parser.typed import Misfit, read_typed
 from orchestra.graph.writing import literal
@@ -28,11 +28,11 @@ def unknown_attribute(survey: Survey) -> Iterator[Diagnostic]:
         if not _means_something(NODE, nodes[0][1]):
             for node, attribute in survey.node_places(key):
                 custom = survey.type_of[node.id] not in BUILT_IN_TYPES
-                yield from _key(NODE, attribute, node=node.id, custom=custom)
+                yield from _key(NODE, attribute, of=node, custom=custom)
     for key, edges in survey.on_edges.items():
         if not _means_something(EDGE, edges[0][1]):
             for edge, attribute in survey.edge_places(key):
-                yield from _key(EDGE, attribute, edge=(edge.source, edge.target))
+                yield from _key(EDGE, attribute, of=edge)
 
 
 def _means_something(scope: AttributeScope, attribute: Attribute) -> bool:
@@ -48,8 +48,7 @@ def _key(
     scope: AttributeScope,
     attribute: Attribute,
     *,
-    node: str | None = None,
-    edge: tuple[str, str] | None = None,
+    of: Owner | None = None,
     custom: bool = False,
 ) -> Iterator[Diagnostic]:
     key = attribute.key
@@ -78,7 +77,7 @@ def _key(
         fix = f"write it on {_ON[owner.name]}"
     else:
         return
-    yield warning("unknown_attribute", message, attribute.key_span, node=node, edge=edge, fix=fix, edits=edits)
+    yield warning(message, attribute.key_span, of=of, fix=fix, edits=edits)
 
 
 def _fits(scope: AttributeScope, key: str, attribute: Attribute) -> bool:
@@ -187,10 +186,9 @@ def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
             if str(attribute.value).strip() and not _has_own_finding(survey, node):
                 fix, edits = _instead(key, kind, node, attribute)
                 yield warning(
-                    "unused_attribute",
                     f"{quote(node.id)} is {_NAMES[kind]}, which never reads {quote(key)}",
                     attribute.key_span,
-                    node=node.id,
+                    of=node,
                     fix=fix,
                     edits=edits,
                 )
@@ -199,10 +197,9 @@ def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
         for node, attribute in survey.on_nodes.get(key, ()):
             if node.text("join_policy") != policy and survey.type_of[node.id] == "parallel":
                 yield warning(
-                    "unused_attribute",
                     f"{quote(key)} of {quote(node.id)} is read only with `join_policy={policy}`",
                     attribute.key_span,
-                    node=node.id,
+                    of=node,
                     fix=f"add `join_policy={policy}`, or remove it",
                 )
 

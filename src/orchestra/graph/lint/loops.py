@@ -107,10 +107,9 @@ def _diagnostic(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
     steps = survey.graph.integer("max_steps")
     end = f"until it fails after {plural(steps, 'node')}" if steps else "forever"
     return warning(
-        "unbounded_loop",
         f"nothing ends the loop {_cycle_words(names)}: the run would repeat it {end}",
         closing.target_span,
-        edge=(closing.source, closing.target),
+        of=closing,
         fix=f"add a condition to an edge that leaves it, or set `max_visits` on {quote(names[0])} or on this edge",
     )
 
@@ -134,11 +133,10 @@ def _uncounted_loops(survey: Survey, circling: Iterable[int], known: Container[i
         names = [survey.ids[node] for node in cycle]
         closing = _closing(survey, names)
         yield info(
-            "unbounded_loop",
             f"nothing counts the rounds of the loop {_cycle_words(names)}: the run ends when {quote(names[0])} has"
             f" failed {RETURNS} times in a row",
             closing.target_span,
-            edge=(closing.source, closing.target),
+            of=closing,
             fix=f"set `max_visits` on {quote(names[0])} to say how many there may be, 0 for any number",
         )
 
@@ -158,10 +156,9 @@ def _returning(survey: Survey, names: Sequence[str], node: Node) -> Diagnostic:
     attribute = node.attributes.get("retry_target") or node.attributes["fallback_retry_target"]
     target = quote(str(attribute.value))
     return warning(
-        "unbounded_loop",
         f"while {quote(node.id)} fails the run repeats the loop {_cycle_words(names)}, {RETURNS} times in all",
         attribute.span,
-        node=node.id,
+        of=node,
         fix=f"set `max_visits` on {target}, or use `max_retries` on {quote(node.id)} to try it again",
     )
 
@@ -180,10 +177,9 @@ def _gates(survey: Survey, knots: Mapping[int, int], counted: Container[int]) ->
         if target in counted or number in counted or knots.get(number, -1) != knots.get(target, -2):
             continue
         yield info(
-            "unbounded_loop",
             f"while the goal gate {quote(node.id)} fails the run goes back to {quote(survey.ids[target])},"
             f" up to {RETURNS} times",
             written.span,
-            node=node.id,
+            of=node,
             fix=f"set `max_visits` on {quote(survey.ids[target])} to allow fewer rounds",
         )

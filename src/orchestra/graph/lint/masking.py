@@ -70,11 +70,10 @@ def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
         part, by_pipe = found
         what = "a pipe" if by_pipe else "a later command"
         yield warning(
-            "masked_failure",
             f"a failure of {quote(part.text)} is hidden by {what}: {quote(node.id)} succeeds if its last command"
             " does",
             inside(attribute.span, part.start, part.end),
-            node=node.id,
+            of=node,
             fix='set `shell="bash -eo pipefail"` on the node or the graph'
             + ("" if by_pipe else ", or join the commands with `&&`"),
         )
@@ -98,11 +97,10 @@ def _excuses(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
         excuses = bool(joined) and joined[-1].after == "||" and _GOOD.fullmatch(part.text) is not None
         if failing is not None and excuses and (last or part.text.startswith("exit")):
             yield warning(
-                "masked_failure",
                 f"a failure of {quote(failing.text)} is hidden by {quote('|| ' + part.text)}: {quote(node.id)}"
                 " succeeds all the same",
                 inside(span, failing.start, failing.end),
-                node=node.id,
+                of=node,
                 fix=f"remove `|| {part.text}`, or let the edges ask for the command's output",
             )
             return

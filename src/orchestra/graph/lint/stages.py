@@ -23,11 +23,10 @@ def goal_gate_has_retry(survey: Survey) -> Iterator[Diagnostic]:
         if attribute.value is not True or node.text("retry_target") or node.text("fallback_retry_target"):
             continue
         yield warning(
-            "goal_gate_has_retry",
             f"neither goal gate {quote(node.id)} nor the graph has a retry target:"
             " if it does not succeed, the run fails",
             attribute.span,
-            node=node.id,
+            of=node,
             fix="set `retry_target` on the node or the graph",
         )
 
@@ -37,10 +36,9 @@ def prompt_on_llm_nodes(survey: Survey) -> Iterator[Diagnostic]:
     for node in survey.by_type["codergen"]:
         if node.declared and not _is_told(survey, node):
             yield warning(
-                "prompt_on_llm_nodes",
                 f"LLM node {quote(node.id)} has no prompt: the whole prompt would be {quote(node.id)}",
                 node.span,
-                node=node.id,
+                of=node,
                 fix='add `prompt="..."`',
             )
 
@@ -64,10 +62,9 @@ def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
     for node in survey.by_type["tool"]:
         if not node.text("tool_command").strip():
             yield warning(
-                "tool_command_on_tool_nodes",
                 f"tool node {quote(node.id)} has no command, so it would fail",
                 node.span_of("tool_command", node.span),
-                node=node.id,
+                of=node,
                 fix='add `tool_command="..."`',
             )
 
@@ -78,19 +75,17 @@ def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
         watches = survey.type_of[node.id] != "pipeline" and not node.flag("stack.child_autostart")
         if watches and not node.text("stack.child_session"):
             yield warning(
-                "child_dotfile",
                 f"{quote(node.id)} neither starts a child nor names a session to watch, so it would fail",
                 node.span_of("stack.child_autostart", node.span),
-                node=node.id,
+                of=node,
                 fix='add `stack.child_session="..."`',
             )
         elif not watches and not (node.text("stack.child_dotfile") or survey.graph.text("stack.child_dotfile")):
             what = "" if survey.type_of[node.id] == "pipeline" else "; write `shape=box` for an LLM node"
             yield warning(
-                "child_dotfile",
                 f"{quote(node.id)} runs a child pipeline but names no file, so it would fail",
                 node.span,
-                node=node.id,
+                of=node,
                 fix=f'add `stack.child_dotfile="..."`, relative to this file{what}',
             )
 
@@ -103,13 +98,11 @@ def manager_actions(survey: Survey) -> Iterator[Diagnostic]:
         if strange:
             near = nearest(strange[0], _ACTIONS)
             yield error(
-                "manager_actions",
                 f"{quote(node.id)} cannot {quote(strange[0])}: a manager can observe, steer and wait",
                 attribute.span,
-                node=node.id,
-                fix=f"did you mean {quote(near)}?"
-                if near
-                else 'write `manager.actions="observe,steer,wait"`, or a part of it',
+                of=node,
+                meant=near,
+                fix='write `manager.actions="observe,steer,wait"`, or a part of it',
                 edits=swap_edit(attribute.span, ",".join(near if word == strange[0] else word for word in words))
                 if near
                 else (),
@@ -121,11 +114,10 @@ def human_choices(survey: Survey) -> Iterator[Diagnostic]:
     for node in survey.by_type["wait.human"]:
         if not survey.graph.outgoing(node.id):
             yield warning(
-                "human_choices",
                 f"human gate {quote(node.id)} has no outgoing edge, so there is nothing to choose: it fails when a"
                 " run gets there",
                 node.span,
-                node=node.id,
+                of=node,
                 fix='add an edge for each choice: `-> next [label="[A] Approve"]`',
             )
             continue
@@ -146,12 +138,11 @@ def _shared_keys(survey: Survey, node: Node) -> Iterator[Diagnostic]:
             continue
         edge = choice.edge
         yield warning(
-            "human_choices",
             f"at {quote(node.id)}, {quote(choice.label)} and {quote(earlier.label)} share the key"
             f" {quote(choice.wanted)}: {quote(choice.label)} gets the key {quote(choice.key)}",
             edge.span_of("label", edge.target_span),
-            node=node.id,
-            edge=(edge.source, edge.target),
+            of=node,
+            edge=edge,
             fix=f"choose another key in the label: `[{choice.key.upper()}] {choice.label}`",
             edits=swap_edit(edge.attributes["label"].span, f"[{choice.key.upper()}] {choice.label}")
             if "label" in edge.attributes
@@ -164,11 +155,10 @@ def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
     if attribute is None or not str(attribute.value).strip():
         if node.has("human.timeout"):
             yield info(
-                "human_choices",
                 f"human gate {quote(node.id)} has a timeout but no default choice: if nobody answers in time, it"
                 " is retried, then it fails",
                 node.span_of("human.timeout", node.span),
-                node=node.id,
+                of=node,
                 fix="set `human.default_choice` to the key, label or target of a choice",
             )
         return
@@ -178,13 +168,11 @@ def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
         return
     near = nearest(wanted, [word for c in offered for word in (c.edge.target, c.label.lower())])
     yield warning(
-        "human_choices",
         f"the default of {quote(node.id)}, {quote(str(attribute.value))}, is not one of its choices:"
         " if nobody answers in time, the node is retried",
         attribute.span,
-        node=node.id,
+        of=node,
         fix=f"did you mean {quote(near)}?"
         if near
         else f"use a key, label or target: {list_words([c.edge.target for c in offered])}",
-        edits=swap_edit(attribute.span, near) if near else (),
     )

@@ -19,15 +19,14 @@ def start_node(survey: Survey) -> Iterator[Diagnostic]:
     if not graph.starts:
         root = next((name for name in survey.ids if not graph.incoming(name) and graph.outgoing(name)), "")
         fix, edits = _terminal(survey, "start", [root] if root else [])
-        yield error("start_node", "the pipeline has no start node", _header(graph), fix=fix, edits=edits)
+        yield error("the pipeline has no start node", _header(graph), fix=fix, edits=edits)
     for name in graph.starts[1:]:
         node = graph.nodes[name]
         yield error(
-            "start_node",
             f"{quote(name)} is a second start node: {quote(graph.starts[0])} is the first,"
             " and a pipeline has exactly one",
             node.span_of("type", node.span_of("shape", node.span)),
-            node=name,
+            of=survey.graph.nodes[name],
             fix="give it another shape, or connect the start node to both paths",
         )
 
@@ -83,7 +82,6 @@ def terminal_node(survey: Survey) -> Iterator[Diagnostic]:
         last = [name for name in survey.ids if graph.incoming(name) and not graph.outgoing(name)]
         fix, edits = _terminal(survey, "exit", last)
         yield error(
-            "terminal_node",
             "the pipeline has no exit node, so no run could finish and no goal gate would be checked",
             _header(graph),
             fix=fix,
@@ -92,11 +90,10 @@ def terminal_node(survey: Survey) -> Iterator[Diagnostic]:
     for name in graph.exits[1:]:
         node = graph.nodes[name]
         yield error(
-            "terminal_node",
             f"{quote(name)} is a second exit node: {quote(graph.exits[0])} is the first,"
             " and a pipeline has exactly one",
             node.span_of("type", node.span_of("shape", node.span)),
-            node=name,
+            of=survey.graph.nodes[name],
             fix=f"connect its incoming edges to {quote(graph.exits[0])}",
         )
 
@@ -107,11 +104,10 @@ def start_no_incoming(survey: Survey) -> Iterator[Diagnostic]:
         following = next((edge.target for edge in survey.graph.outgoing(name)), "")
         for edge in survey.graph.incoming(name):
             yield error(
-                "start_no_incoming",
                 f"an edge goes from {quote(edge.source)} back to the start node {quote(name)},"
                 " which a run enters only once",
                 edge.target_span,
-                edge=(edge.source, edge.target),
+                of=edge,
                 fix=f"connect it to {quote(following)} instead" if following else "connect it to another node",
                 edits=(Edit(edge.target_span, following),) if following else (),
             )
@@ -122,11 +118,10 @@ def exit_no_outgoing(survey: Survey) -> Iterator[Diagnostic]:
     for name in survey.graph.exits:
         for edge in survey.graph.outgoing(name):
             yield error(
-                "exit_no_outgoing",
                 f"an edge goes from the exit node {quote(name)} to {quote(edge.target)},"
                 " but the run ends at the exit",
                 edge.span,
-                edge=(edge.source, edge.target),
+                of=edge,
                 fix="delete the edge; to go back after an unmet goal gate, set `retry_target`",
                 edits=_delete_edit(edge),
             )
@@ -159,21 +154,19 @@ def reachability(survey: Survey) -> Iterator[Diagnostic]:
         if before and edge is not None:
             at = edge.span.start
             yield error(
-                "reachability",
                 f"no path from {start} to {quote(name)}: an arrow is missing between {quote(before)}, at the end of"
                 " the line before, and it",
                 Span(edge.span.source, at, at + len(name)),
-                node=name,
+                of=survey.graph.nodes[name],
                 fix=f"write {before} -> {name}",
                 edits=(Edit(Span(edge.span.source, at, at), "-> "),),
             )
             continue
         rest = f", nor {list_words([survey.ids[n] for n in behind])} after it" if behind else ""
         yield error(
-            "reachability",
             f"no path from {start} to {quote(name)}{rest}: it would never run",
             survey.nodes[head].span,
-            node=name,
+            of=survey.graph.nodes[name],
             fix="add an edge to it, name it as a `retry_target`, or delete it",
         )
 
@@ -227,10 +220,9 @@ def exit_reachable(survey: Survey) -> Iterator[Diagnostic]:
     name = graph.exits[0]
     last = [node for number, node in enumerate(survey.ids) if survey.reached[number] and not graph.outgoing(node)]
     yield error(
-        "exit_reachable",
         f"no path from {quote(graph.starts[0])} to the exit node {quote(name)}: no run could reach it",
         graph.nodes[name].span,
-        node=name,
+        of=graph.nodes[name],
         fix=f"connect the last node to it: `{', '.join(last) if len(last) == 1 else '...'} -> {name}`",
         edits=append_edit(graph, f"{last[0]} -> {name}") if len(last) == 1 and not graph.incoming(name) else (),
     )
@@ -253,10 +245,9 @@ def dead_end(survey: Survey) -> Iterator[Diagnostic]:
         if node.id in _lines_broken(survey):
             continue
         yield warning(
-            "dead_end",
             f"{quote(node.id)} has no outgoing edge: a run that gets there ends without reaching the exit",
             node.span,
-            node=node.id,
+            of=node,
             fix=f"add {target}",
             edits=append_edit(graph, f"{node.id} -> {graph.exits[0]}") if _leads_on(survey) else (),
         )
@@ -295,11 +286,10 @@ def _undeclared_node(survey: Survey, number: int, node: Node) -> Diagnostic:
     edge = next(iter(graph.incoming(node.id)), None) or next(iter(graph.outgoing(node.id)), None)
     wrong = survey.strict or bool(meant and last and not terminal)
     return (error if wrong else warning)(
-        "edge_target_exists",
         f"{quote(node.id)} is used in an edge but never declared: {consequence}",
         node.span,
-        node=node.id,
-        edge=None if edge is None else (edge.source, edge.target),
+        of=node,
+        edge=edge,
         fix=f"did you mean {quote(meant)}?" if meant else f"declare it: `{node.id} {_DECLARED[kind]}`",
         edits=_rename_edits(survey, node.id, meant) if meant else (),
     )

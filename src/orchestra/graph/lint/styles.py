@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestra.errors import Diagnostic, Edit, StylesheetError
+from orchestra.errors import Diagnostic, StylesheetError
 from orchestra.graph.lint.nearest import nearest
-from orchestra.graph.lint.survey import Survey, quote, swap_edit, warning
-from orchestra.graph.model import Attribute
-from orchestra.graph.places import inside, rewritten
+from orchestra.graph.lint.survey import Survey, quote, swap_edit, warn_of_part, warning
+from orchestra.graph.model import Attribute, Node
 from orchestra.graph.stylesheet import EFFORTS, StyleRule, parse_stylesheet
 
 
@@ -20,7 +19,7 @@ def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
     for node, written in survey.node_places("class"):
         if not selectors and "." not in str(written.value):
             continue
-        for found, meant in _classes(str(written.value), written, node.id, selectors):
+        for found, meant in _classes(str(written.value), written, node, selectors):
             named.add(f".{meant}")
             yield found
     if attribute is None:
@@ -42,15 +41,14 @@ def _rules(survey: Survey) -> tuple[tuple[StyleRule, ...], Attribute | None]:
         return (), None
 
 
-def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> Iterator[tuple[Diagnostic, str]]:
+def _classes(text: str, written: Attribute, node: Node, selectors: set[str]) -> Iterator[tuple[Diagnostic, str]]:
     """What is wrong with a list of classes, each with the class that is meant."""
     names = text.replace(",", " ").split()
     for name in (name for name in names if name.startswith(".")):
         found = warning(
-            "selector_matches",
             f"class {quote(name)} is written with the dot of its selector, so no selector matches it",
             written.span,
-            node=node,
+            of=node,
             fix=f"write {name.lstrip('.')}",
             edits=swap_edit(written.span, " ".join(name.lstrip(".") for name in names)),
         )
@@ -60,15 +58,8 @@ def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> I
         near = "" if name in wanted or name.startswith(".") else nearest(name, wanted)
         if near:
             at = text.find(name)
-            found = warning(
-                "selector_matches",
-                f"no selector of the stylesheet matches class {quote(name)}",
-                inside(written.span, at, at + len(name)),
-                node=node,
-                fix=f"did you mean {quote(near)}?",
-                edits=(rewritten(written.span, at, at + len(name), near),),
-            )
-            yield found, near
+            what = f"no selector of the stylesheet matches class {quote(name)}"
+            yield warn_of_part(what, written, (at, at + len(name)), of=node, meant=near), near
 
 
 def _unmatched_rule(rule: StyleRule, attribute: Attribute, known: set[str]) -> Diagnostic:
@@ -78,15 +69,9 @@ def _unmatched_rule(rule: StyleRule, attribute: Attribute, known: set[str]) -> D
         other = ("#" if selector[0] == "." else ".") + selector[1:]
         near = other if other in known else ""
     what = {".": "no node has this class", "#": "no node has this id"}.get(selector[0], "no node has this shape")
-    end = rule.start + len(selector)
-    edits: tuple[Edit, ...] = (rewritten(attribute.span, rule.start, end, near),) if near else ()
-    return warning(
-        "selector_matches",
-        f"selector {quote(selector)} matches nothing: {what}",
-        inside(attribute.span, rule.start, end),
-        fix=f"did you mean {quote(near)}?" if near else "remove the rule, or correct its selector",
-        edits=edits,
-    )
+    part = rule.start, rule.start + len(selector)
+    message, fix = f"selector {quote(selector)} matches nothing: {what}", "remove the rule, or correct its selector"
+    return warn_of_part(message, attribute, part, of=None, meant=near, fix=fix)
 
 
 _EFFORT = {"hi": "high", "max": "xhigh", "maximum": "xhigh", "highest": "xhigh", "very_high": "xhigh"}
@@ -95,17 +80,13 @@ _EFFORT |= {"med": "medium", "mid": "medium", "moderate": "medium", "lo": "low",
 
 def value_known(survey: Survey) -> Iterator[Diagnostic]:
     """No reasoning effort is nearly one of those that models know; the stylesheet's own is an error there."""
-    written = [(node.id, attribute) for node, attribute in survey.node_places("reasoning_effort")]
-    whole = survey.graph.attributes.get("reasoning_effort")
-    for node, attribute in [*written, *([(None, whole)] if whole is not None else [])]:
+    for owner, attribute in survey.written("reasoning_effort"):
         effort = str(attribute.value)
         near = nearest(effort, EFFORTS) or _EFFORT.get(effort.lower().replace("-", "_"), "")
         if near and effort not in EFFORTS:
             yield warning(
-                "value_known",
                 f"{quote(effort)} is not a reasoning effort that models know",
                 attribute.span,
-                node=node,
-                fix=f"did you mean {quote(near)}?",
-                edits=swap_edit(attribute.span, near),
+                of=owner,
+                meant=near,
             )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import SHAPES
@@ -15,6 +15,7 @@ from orchestra.graph.flow import reachable
 from orchestra.graph.joins import Before, Meetings, meetings, ways_of_the_run
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.model import Attribute, Edge, Graph, Node
+from orchestra.graph.places import inside, rewritten
 from orchestra.graph.tokens import in_quotes
 
 BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}
@@ -193,6 +194,14 @@ class Survey:
         """The same for edges: a chain or an ``edge [...]`` block is one place."""
         return _once(self.on_edges.get(key, ()))
 
+    def written(self, key: str) -> Iterator[tuple[Owner, Attribute]]:
+        """Every place where the graph, a node or an edge has this attribute."""
+        attribute = self.graph.attributes.get(key)
+        if attribute is not None:
+            yield self.graph, attribute
+        yield from self.node_places(key)
+        yield from self.edge_places(key)
+
     @cached_property
     def conditions(self) -> Iterable[tuple[Condition, Sequence[tuple[Edge, Attribute]]]]:
         """Every condition that can be read, and the places of it: many edges have the same."""
@@ -242,24 +251,35 @@ def has_condition(edge: Edge) -> bool:
     return written is not None and bool(str(written.value).strip())
 
 
+Owner: TypeAlias = Graph | Node | Edge
+"""What has an attribute, and what a diagnostic is about."""
+
+
 def _diagnostic(
     severity: Severity,
-    rule: str,
     message: str,
     span: Span,
     *,
-    node: str | None = None,
-    edge: tuple[str, str] | None = None,
+    of: Owner | None = None,
+    edge: Edge | None = None,
+    meant: str = "",
     fix: str = "",
     edits: Iterable[Edit] = (),
 ) -> Diagnostic:
+    """A finding ``of`` a node or an edge, or of both; ``lint`` gives it the name of the rule that found it.
+
+    ``meant`` is the word that was probably meant, which the fix proposes to write in place of the span.
+    """
+    edge = of if isinstance(of, Edge) else edge
+    if meant:
+        fix, edits = f"did you mean {quote(meant)}?", tuple(edits) or swap_edit(span, meant)
     return Diagnostic(
-        rule=rule,
+        rule="",
         severity=severity,
         message=message,
         span=span,
-        node=node,
-        edge=edge,
+        node=of.id if isinstance(of, Node) else None,
+        edge=None if edge is None else (edge.source, edge.target),
         fix=fix,
         edits=tuple(edits),
     )
@@ -290,6 +310,14 @@ warning = partial(_diagnostic, Severity.WARNING)
 
 info = partial(_diagnostic, Severity.INFO)
 """Something worth knowing."""
+
+
+def warn_of_part(
+    message: str, attribute: Attribute, part: tuple[int, int], *, of: Owner | None, meant: str = "", fix: str = ""
+) -> Diagnostic:
+    """A warning about a part of an attribute's text, given by its offsets, and what was probably meant there."""
+    edits = (rewritten(attribute.span, *part, meant),) if meant else ()
+    return warning(message, inside(attribute.span, *part), of=of, meant=meant, fix=fix, edits=edits)
 
 
 def quote(value: str) -> str:

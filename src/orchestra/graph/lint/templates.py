@@ -68,10 +68,9 @@ def template_syntax(survey: Survey) -> Iterator[Diagnostic]:
             name = f"{{{{ {slip.name} }}}}"
             fix = f"write {name}" if slip.name else "write {{ dotted.name }}"
             yield (error if command else warning)(
-                "template_syntax",
                 f"{shown} is not replaced in {where}: {slip.what}",
                 inside(attribute.span, slip.start, slip.end),
-                node=node.id,
+                of=node,
                 fix=fix if slip.sure else f"{fix}; {_OTHERWISE[key]}",
                 edits=(rewritten(attribute.span, slip.start, slip.end, name),) if slip.sure else (),
             )
@@ -89,10 +88,9 @@ def _in_labels(survey: Survey) -> Iterator[Diagnostic]:
         for match in _EXPRESSION.finditer(str(attribute.value)):
             gate = kind == "wait.human"
             yield warning(
-                "template_syntax",
                 f"{quote(match[0])} is not replaced in a label",
                 inside(attribute.span, *match.span()),
-                node=node.id,
+                of=node,
                 fix="a gate shows the last response: let the node before it say it"
                 if gate
                 else "write it in the `prompt`",

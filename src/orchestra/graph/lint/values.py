@@ -8,9 +8,9 @@ from itertools import product
 
 from orchestra.errors import Diagnostic, Span
 from orchestra.graph.attributes import nearest
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quote, warning
-from orchestra.graph.model import Attribute
-from orchestra.graph.places import inside, rewritten
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Owner, Survey, quote, warn_of_part, warning
+from orchestra.graph.model import Attribute, Node
+from orchestra.graph.places import inside
 
 _PATH = r"(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)(?:\.(\w+))?"
 OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
@@ -30,24 +30,24 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
     """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name what a node leaves, in conditions too."""
     for _key, node, attribute, text in survey.texts:
         if "{{" in text:
-            yield from _in_text(survey, node.id, attribute, text)
+            yield from _in_text(survey, node, attribute, text)
     for condition, places in survey.conditions:
         for match, (edge, attribute) in product(_IN_CONDITION.finditer(condition.text), places):
-            yield from _no_value(survey, attribute, match, edge=(edge.source, edge.target))
+            yield from _no_value(survey, attribute, match, of=edge)
         for match, (edge, attribute) in product(_ENGINE_IN_CONDITION.finditer(condition.text), places):
-            yield from _unset_name(survey, attribute, match, edge=(edge.source, edge.target))
+            yield from _unset_name(survey, attribute, match, of=edge)
     for node, attribute in survey.node_places("manager.stop_condition"):
         for match in _ENGINE_IN_CONDITION.finditer(str(attribute.value)):
-            yield from _unset_name(survey, attribute, match, node=node.id)
+            yield from _unset_name(survey, attribute, match, of=node)
 
 
-def _in_text(survey: Survey, node: str, attribute: Attribute, text: str) -> Iterator[Diagnostic]:
+def _in_text(survey: Survey, node: Node, attribute: Attribute, text: str) -> Iterator[Diagnostic]:
     for match in OF_NODE.finditer(text):
-        yield from _no_value(survey, attribute, match, node=node)
+        yield from _no_value(survey, attribute, match, of=node)
     for match in _OF_NAME.finditer(text):
         yield from _short_name(survey, attribute, match, node)
     for match in _OF_ENGINE.finditer(text):
-        yield from _unset_name(survey, attribute, match, node=node)
+        yield from _unset_name(survey, attribute, match, of=node)
 
 
 def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int, str, str]:
@@ -71,7 +71,7 @@ def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int,
     return 0, "", ""
 
 
-def _short_name(survey: Survey, attribute: Attribute, match: re.Match[str], node: str) -> Iterator[Diagnostic]:
+def _short_name(survey: Survey, attribute: Attribute, match: re.Match[str], node: Node) -> Iterator[Diagnostic]:
     """``{{ test.output }}`` where ``tools.test.output`` is meant."""
     whole, name, field = match.groups()
     kind = survey.type_of.get(name, "")
@@ -79,14 +79,8 @@ def _short_name(survey: Survey, attribute: Attribute, match: re.Match[str], node
         return
     tool = f"tools.{name}.{field if field in _OF_TOOL else 'exit_code' if field == 'code' else 'output'}"
     meant = tool if kind == "tool" else f"responses.{name}"
-    yield warning(
-        "value_of_node",
-        f"{quote(whole)} is not what {quote(name)} leaves: it will have no value",
-        inside(attribute.span, *match.span(1)),
-        node=node,
-        fix=f"did you mean {meant!r}?",
-        edits=(rewritten(attribute.span, *match.span(1), meant),),
-    )
+    what = f"{quote(whole)} is not what {quote(name)} leaves: it will have no value"
+    yield warn_of_part(what, attribute, match.span(1), of=node, meant=meant)
 
 
 def _no_value(
@@ -94,55 +88,47 @@ def _no_value(
     attribute: Attribute,
     match: re.Match[str],
     *,
-    node: str | None = None,
-    edge: tuple[str, str] | None = None,
+    of: Owner,
 ) -> Iterator[Diagnostic]:
     root, name, field = match.groups()
     kind = survey.type_of.get(name, "")
     group, near, what = problem(match, kind, survey.graph.nodes)
     if not what:
-        if node is not None:
-            yield from _not_there(survey, attribute, match, node)
+        if isinstance(of, Node):
+            yield from _not_there(survey, attribute, match, of)
         return
-    start, end = match.span(group) if group else (match.start(1), match.end(3) if field else match.end(2))
-    yield warning(
-        "value_of_node",
-        f"{quote(f'{root}.{name}')} {what}: it will have no value",
-        inside(attribute.span, start, end),
-        node=node,
-        edge=edge,
-        fix=f"did you mean {near!r}?" if near else "name a node and a value that it leaves",
-        edits=(rewritten(attribute.span, start, end, near),) if near else (),
-    )
+    part = match.span(group) if group else (match.start(1), match.end(3) if field else match.end(2))
+    message = f"{quote(f'{root}.{name}')} {what}: it will have no value"
+    yield warn_of_part(message, attribute, part, of=of, meant=near, fix="name a node and a value that it leaves")
 
 
-def _not_there(survey: Survey, attribute: Attribute, match: re.Match[str], node: str) -> Iterator[Diagnostic]:
+def _not_there(survey: Survey, attribute: Attribute, match: re.Match[str], node: Node) -> Iterator[Diagnostic]:
     """What a node reads that a branch keeps, or that cannot be there when a run comes to it first."""
     name = match[2]
     value = f"{match[1]}.{name}" + (f".{match[3]}" if match[3] else "")
     span = inside(attribute.span, match.start(1), match.end(3) if match[3] else match.end(2))
-    if survey.only_after(name, node):
-        when = f"{quote(name)} has not run" if name == node else f"{quote(name)} runs only after {quote(node)}"
+    if survey.only_after(name, node.id):
+        after = f"{quote(name)} runs only after {quote(node.id)}"
+        when = f"{quote(name)} has not run" if name == node.id else after
         yield _too_early(survey, value, span, node, when)
         return
-    join = _branch_end(survey, survey.index[name], survey.index[node])
+    join = _branch_end(survey, survey.index[name], survey.index[node.id])
     if join:
         yield warning(
-            "value_of_node",
-            f"{quote(value)} has no value at {quote(node)}, which fails:"
+            f"{quote(value)} has no value at {quote(node.id)}, which fails:"
             f" what {quote(name)} leaves stays in its branch",
             span,
-            node=node,
+            of=node,
             fix=f"read `parallel.results`, or set `merge=all` on {quote(join)} and read it after that",
         )
 
 
-def _too_early(survey: Survey, value: str, span: Span, node: str, when: str) -> Diagnostic:
+def _too_early(survey: Survey, value: str, span: Span, node: Node, when: str) -> Diagnostic:
     fix = "move it to a node that runs later"
-    if survey.type_of[node] in _ANSWER:
+    if survey.type_of[node.id] in _ANSWER:
         fix = f"write a task file (`agent.task`) with `{{% if {value} is defined %}}` around it, or {fix}"
-    message = f"{quote(value)} has no value at the first visit of {quote(node)}, which fails: {when}"
-    return warning("value_of_node", message, span, node=node, fix=fix)
+    message = f"{quote(value)} has no value at the first visit of {quote(node.id)}, which fails: {when}"
+    return warning(message, span, of=node, fix=fix)
 
 
 def _branch_end(survey: Survey, number: int, reader: int) -> str:
@@ -181,8 +167,7 @@ def _unset_name(
     attribute: Attribute,
     match: re.Match[str],
     *,
-    node: str | None = None,
-    edge: tuple[str, str] | None = None,
+    of: Owner,
 ) -> Iterator[Diagnostic]:
     """``{{ human.gate.txt }}``: a name that only the engine could set, and does not."""
     name, value = match[1], match.groupdict().get("value")
@@ -198,18 +183,10 @@ def _unset_name(
         span, what = match.span("value"), f"{quote(value)} is not a status of a child"
         fix = f"use one of {', '.join(_STATES)}"
     else:
-        if node is not None and attribute.key != "manager.stop_condition":
-            yield from _before_its_node(survey, name, inside(attribute.span, *match.span(1)), node)
+        if isinstance(of, Node) and attribute.key != "manager.stop_condition":
+            yield from _before_its_node(survey, name, inside(attribute.span, *match.span(1)), of)
         return
-    yield warning(
-        "value_of_node",
-        what,
-        inside(attribute.span, *span),
-        node=node,
-        edge=edge,
-        fix=f"did you mean {quote(near)}?" if near else fix,
-        edits=(rewritten(attribute.span, *span, near),) if near else (),
-    )
+    yield warn_of_part(what, attribute, span, of=of, meant=near, fix=fix)
 
 
 _SETTERS = {
@@ -221,11 +198,11 @@ _SETTERS = {
 """Which handlers set the keys of the engine."""
 
 
-def _before_its_node(survey: Survey, name: str, span: Span, node: str) -> Iterator[Diagnostic]:
+def _before_its_node(survey: Survey, name: str, span: Span, node: Node) -> Iterator[Diagnostic]:
     """A key of the engine that every node which sets it can set only after the reader."""
     kind, called = _SETTERS.get(name.partition(".")[0], ("", ""))
     setters = survey.by_type.get(kind, ()) if BUILT_IN_TYPES.issuperset(survey.types) else ()
-    if setters and all(survey.only_after(each.id, node) for each in setters):
+    if setters and all(survey.only_after(each.id, node.id) for each in setters):
         yield _too_early(survey, name, span, node, f"{called} sets it, and none runs before")
 
 

@@ -10,8 +10,8 @@ from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import DRAWN_SHAPES, FIDELITIES, SHAPES, edit_distance
 from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.outcomes import arriving, required_outcomes
-from orchestra.graph.lint.survey import Survey, error, quote, swap_edit, warning
-from orchestra.graph.model import Attribute, Edge
+from orchestra.graph.lint.survey import Survey, error, quote, warning
+from orchestra.graph.model import Attribute, Edge, Node
 from orchestra.graph.places import inside
 
 
@@ -24,13 +24,12 @@ def type_known(survey: Survey) -> Iterator[Diagnostic]:
             continue
         meant = nearest(kind, known) or SHAPES.get(kind, "") or _type_of(kind)
         yield warning(
-            "type_known",
             f"no handler is registered for type {quote(kind)}:"
             f" {quote(node.id)} would run as {survey.type_of[node.id]}",
             attribute.span,
-            node=node.id,
-            fix=f"did you mean {quote(meant)}?" if meant else f"use one of {', '.join(known)}",
-            edits=swap_edit(attribute.span, meant) if meant else (),
+            of=node,
+            meant=meant,
+            fix=f"use one of {', '.join(known)}",
         )
     yield from _shapes(survey)
 
@@ -107,42 +106,29 @@ def _shapes(survey: Survey) -> Iterator[Diagnostic]:
         if node.text("type") in survey.known_types and node.text("type"):
             continue
         yield warning(
-            "type_known",
             f"shape {quote(shape)} has no handler: {quote(node.id)} "
             + ("is a terminal node only because of its name" if terminal else "would run as an LLM node"),
             attribute.span,
-            node=node.id,
-            fix=f"did you mean {quote(meant)}?" if meant else f"use one of {', '.join(SHAPES)}; or set `type`",
-            edits=swap_edit(attribute.span, meant) if meant else (),
+            of=node,
+            meant=meant,
+            fix=f"use one of {', '.join(SHAPES)}; or set `type`",
         )
 
 
 def fidelity_valid(survey: Survey) -> Iterator[Diagnostic]:
     """Every fidelity is a mode that there is (language.md#of-a-node)."""
-    for node, attribute in survey.node_places("fidelity"):
-        yield from _mode(str(attribute.value), attribute.span, node=node.id)
-    for edge, attribute in survey.edge_places("fidelity"):
-        yield from _mode(str(attribute.value), attribute.span, edge=(edge.source, edge.target))
-    written = survey.graph.attributes.get("default_fidelity")
-    if written is not None:
-        yield from _mode(str(written.value), written.span)
-
-
-def _mode(
-    mode: str, span: Span, *, node: str | None = None, edge: tuple[str, str] | None = None
-) -> Iterator[Diagnostic]:
-    if not mode or mode in FIDELITIES:
-        return
-    meant = nearest(mode, FIDELITIES)
-    yield warning(
-        "fidelity_valid",
-        f"{quote(mode)} is not a fidelity mode, so it would be ignored",
-        span,
-        node=node,
-        edge=edge,
-        fix=f"did you mean {quote(meant)}?" if meant else f"use one of {', '.join(FIDELITIES)}",
-        edits=swap_edit(span, meant) if meant else (),
-    )
+    for key in ("fidelity", "default_fidelity"):
+        for owner, attribute in survey.written(key):
+            mode = str(attribute.value)
+            if not mode or mode in FIDELITIES:
+                continue
+            yield warning(
+                f"{quote(mode)} is not a fidelity mode, so it would be ignored",
+                attribute.span,
+                of=owner,
+                meant=nearest(mode, FIDELITIES),
+                fix=f"use one of {', '.join(FIDELITIES)}",
+            )
 
 
 STATUSES = ("success", "partial_success", "retry", "fail", "skipped")
@@ -169,11 +155,10 @@ def outcome_known(survey: Survey) -> Iterator[Diagnostic]:
             if _never_comes(survey, edge):
                 continue
             yield warning(
-                "outcome_known",
                 f"{quote(word)} is not the status {quote(meant)}:"
                 " the condition is true only if an agent reports exactly that word",
                 word_in(attribute, word),
-                edge=(edge.source, edge.target),
+                of=edge,
                 fix=f"did you mean {quote(meant)}?",
                 edits=(Edit(word_in(attribute, word), meant),),
             )
@@ -219,33 +204,23 @@ def word_in(attribute: Attribute, word: str) -> Span:
 
 def retry_target_exists(survey: Survey) -> Iterator[Diagnostic]:
     """Every retry target names a node."""
-    for key in ("retry_target", "fallback_retry_target"):
-        for node, attribute in survey.node_places(key):
-            yield from _target(survey, key, str(attribute.value), attribute.span, node.id)
-        written = survey.graph.attributes.get(key)
-        if written is not None:
-            yield from _target(survey, key, str(written.value), written.span, None)
-
-
-def _target(survey: Survey, key: str, target: str, span: Span, node: str | None) -> Iterator[Diagnostic]:
-    if target and target == survey.graph.exit:
-        yield error(
-            "retry_target_exists",
-            f"{key} names the exit {quote(target)}: a failure would end the run well",
-            span,
-            node=node,
-            fix="name the node at which the work is repeated",
-        )
-    if not target or target in survey.index:
-        return
-    meant = survey.declared.nearest(target)
-    owner = f"{quote(node)} would have no" if node else "an unmet goal gate would have no"
-    yield warning(
-        "retry_target_exists",
-        f"{key} names {quote(target)}, which is not a node of this pipeline:"
-        f" {owner} {'retry target' if key == 'retry_target' else 'fallback'}",
-        span,
-        node=node,
-        fix=f"did you mean {quote(meant)}?" if meant else "name a node of this pipeline",
-        edits=swap_edit(span, meant) if meant else (),
-    )
+    for key, called in (("retry_target", "retry target"), ("fallback_retry_target", "fallback")):
+        for owner, attribute in survey.written(key):
+            target = str(attribute.value)
+            if target and target == survey.graph.exit:
+                yield error(
+                    f"{key} names the exit {quote(target)}: a failure would end the run as a success",
+                    attribute.span,
+                    of=owner,
+                    fix="name the node at which the work is repeated",
+                )
+            elif target and target not in survey.index:
+                whose = quote(owner.id) if isinstance(owner, Node) else "an unmet goal gate"
+                yield warning(
+                    f"{key} names {quote(target)}, which is not a node of this pipeline:"
+                    f" {whose} would have no {called}",
+                    attribute.span,
+                    of=owner,
+                    meant=survey.declared.nearest(target),
+                    fix="name a node of this pipeline",
+                )
