@@ -12,7 +12,7 @@ from orchestra.app.runs import RunSetup
 from orchestra.config.settings import Settings
 from orchestra.engine.below import sweep_all
 from orchestra.engine.loading import load
-from orchestra.engine.mailbox import CANCEL, STEER, MailboxRequest, send
+from orchestra.engine.mailbox import CANCEL, STEER, Action, MailboxRequest, send
 from orchestra.engine.opening import Opening, lock_session
 from orchestra.engine.sessions import Row, find, own, rows, summarize
 from orchestra.errors import ConfigError, SessionTaken
@@ -58,7 +58,7 @@ def asker() -> str:
 
 
 async def ask(
-    store: Store, settings: Settings, name: str, action: str, text: str, *, clock: Clock, patience: float
+    store: Store, settings: Settings, name: str, action: Action, text: str, *, clock: Clock, patience: float
 ) -> RequestResult:
     """Put a request into a session's mailbox and wait up to ``patience`` seconds for the run to stop.
 
@@ -74,7 +74,7 @@ async def ask(
 
 
 async def _request(
-    store: Store, settings: Settings, name: str, action: str, text: str, clock: Clock, patience: float
+    store: Store, settings: Settings, name: str, action: Action, text: str, clock: Clock, patience: float
 ) -> RequestResult:
     row = own(await find(store, name))
     before = await summarize(store, row, clock.now_ms())

@@ -14,7 +14,7 @@ from orchestra.engine.below import ChildState, earlier_child, over, same_attempt
 from orchestra.engine.control import Control, SessionControl
 from orchestra.engine.holding import find_runner
 from orchestra.engine.loading import LoadedSession, load
-from orchestra.engine.mailbox import CANCEL, STEER, send
+from orchestra.engine.mailbox import CANCEL, STEER, Action, send
 from orchestra.engine.opening import Identity, Opening, OpenSession, new_place, open_session, start_event
 from orchestra.engine.sessions import find, has_begun, newest_of_chain, own, place_of
 from orchestra.engine.stage import Stage
@@ -155,7 +155,7 @@ class ChildSession:
             await self._send(CANCEL, reason)
             await self._wait_for_events(STOP_SECONDS)
 
-    async def _send(self, action: str, text: str) -> None:
+    async def _send(self, action: Action, text: str) -> None:
         place = self._run.opened if self._run is not None else self._place
         parent = self.stage.journal.state.session
         await send(

@@ -10,21 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, assert_never
 
 from orchestra.engine.control import Control
-from orchestra.engine.loading import turn_of
+from orchestra.engine.loading import event_of, turn_of
 from orchestra.errors import StoreError
 from orchestra.ports import Store, Turn
-from orchestra.run.codec import decode
-from orchestra.run.events import ControlRequested, Meta, Recorded, RunnerAsked
+from orchestra.run.events import ControlRequested, Meta, Recorded, RunnerAsked, UnreadableEvent
 from orchestra.run.questions import SentAnswer
 from orchestra.run.secrets import clean
 from orchestra.run.state import RunState
 
-PAUSE, INTERRUPT, CANCEL, STEER, ANSWER = "pause", "interrupt", "cancel", "steer", "answer"
-ALIVE = "alive"
-"""Not a request: another process checks whether the runner lives (S16)."""
+
+class Action(StrEnum):
+    """What can be requested of a runner."""
+
+    PAUSE = "pause"
+    INTERRUPT = "interrupt"
+    CANCEL = "cancel"
+    STEER = "steer"
+    ANSWER = "answer"
+
+
+PAUSE, INTERRUPT, CANCEL, STEER, ANSWER = Action
 
 _PAGE = 64
 _AGAIN_SECONDS = 1.0
@@ -35,7 +44,7 @@ class MailboxRequest(NamedTuple):
     """A request in a mailbox, by the turn that holds it."""
 
     turn_id: int
-    action: str
+    action: Action
     text: str
     who: str
     question: str = ""
@@ -63,7 +72,7 @@ async def send(
     store: Store,
     mailbox: int,
     session: str,
-    action: str,
+    action: Action,
     *,
     text: str = "",
     who: str,
@@ -88,11 +97,15 @@ async def send(
     )
     meta = Meta(session=session, epoch=0, sequence=1, at=now_ms)
     (turn,) = await store.append(mailbox, [turn_of(meta, event)])
-    return _read(turn.turn_id, event, now_ms)
+    return _request(turn.turn_id, event, action, now_ms)
 
 
 async def requests(store: Store, mailbox: int, after: int) -> list[MailboxRequest]:
     """Return the requests in a mailbox after a turn, oldest first."""
+    return [one for turn in await _turns(store, mailbox, after) if (one := _read(event_of(turn))) is not None]
+
+
+async def _turns(store: Store, mailbox: int, after: int) -> list[Turn]:
     found: list[Turn] = []
     before: int | None = None
     while page := await store.turns(mailbox, before=before, limit=_PAGE):
@@ -100,14 +113,14 @@ async def requests(store: Store, mailbox: int, after: int) -> list[MailboxReques
         if page[0].parent == 0 or page[0].turn_id <= after:
             break
         before = page[0].turn_id
-    return [request for turn in found if turn.turn_id > after and (request := _request(turn)) is not None]
+    return [turn for turn in found if turn.turn_id > after]
 
 
 async def stop_requested(store: Store, mailbox: int, state: RunState) -> str:
     """Return who asked a running session to stop, and how, until that has taken effect; else empty."""
     after = max(state.heard, state.void_until)
     for turn in reversed(await store.turns(mailbox, limit=_PAGE)):
-        request = _request(turn) if turn.turn_id > after else None
+        request = _read(event_of(turn)) if turn.turn_id > after else None
         if request is not None and request.action in _STOPS:
             return f"{_STOPS[request.action]} requested by {request.who or 'another program'}"
     return ""
@@ -116,20 +129,18 @@ async def stop_requested(store: Store, mailbox: int, state: RunState) -> str:
 _STOPS = {PAUSE: "pause", INTERRUPT: "pause --now", CANCEL: "cancel"}
 
 
-def _request(turn: Turn) -> MailboxRequest | None:
-    recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
-    event = recorded.event if isinstance(recorded, Recorded) else None
-    if isinstance(event, RunnerAsked):
-        return MailboxRequest(turn.turn_id, ALIVE, "", "")
-    if not isinstance(event, ControlRequested):
+def _read(found: Recorded | UnreadableEvent) -> MailboxRequest | None:
+    """The request that a turn holds; None where there is none, or one of a newer program."""
+    if not isinstance(found, Recorded) or not isinstance(event := found.event, ControlRequested):
         return None
-    assert isinstance(recorded, Recorded)
-    return _read(turn.turn_id, event, recorded.meta.at)
+    if event.action not in list(Action):
+        return None
+    return _request(found.turn_id, event, Action(event.action), found.meta.at)
 
 
-def _read(turn_id: int, event: ControlRequested, at: int) -> MailboxRequest:
+def _request(turn_id: int, event: ControlRequested, action: Action, at: int) -> MailboxRequest:
     return MailboxRequest(
-        turn_id, event.action, event.text, event.who, event.question, event.value, event.automatic, at, event.label
+        turn_id, action, event.text, event.who, event.question, event.value, event.automatic, at, event.label
     )
 
 
@@ -159,13 +170,17 @@ class Mailbox:
         Before the first node of a walk it makes sure that an instruction reaches the first agent (S15). Raises
         ``StoreError``.
         """
-        for request in await requests(self._store, self._context_id, self._read):
-            self._read = request.turn_id
-            if request.action == ALIVE:
-                await self._answer(request.turn_id)
-            elif request.action == ANSWER:
+        for turn in await _turns(self._store, self._context_id, self._read):
+            self._read = turn.turn_id
+            found = event_of(turn)
+            request = _read(found)
+            if isinstance(found, Recorded) and isinstance(found.event, RunnerAsked):
+                await self._answer(turn.turn_id)
+            elif request is None:
+                continue
+            elif request.action is ANSWER:
                 self._control.session.answers.put(request.answer)
-            elif request.turn_id > (self._steered if request.action == STEER else self._void):
+            elif request.turn_id > (self._steered if request.action is STEER else self._void):
                 act(self._control, request)
         self._control.session.answers.read()
 
@@ -179,14 +194,19 @@ class Mailbox:
 
 
 def act(control: Control, request: MailboxRequest) -> None:
-    """Carry out a request; an action of a newer program is ignored."""
+    """Carry out a request that is no answer."""
     by = f"by {request.who}" if request.who else "from outside"
-    if request.action == PAUSE:
-        control.pause(f"paused {by}", request.turn_id)
-        control.session.note(f"pause requested {by}: finishing the current node, then pausing")
-    elif request.action == INTERRUPT:
-        control.interrupt(f"interrupted {by}", request.turn_id)
-    elif request.action == CANCEL:
-        control.cancel(f"{by}: {request.text}" if request.text else by, request.turn_id)
-    elif request.action == STEER:
-        control.session.steer(request.text, request.turn_id)
+    match request.action:
+        case Action.PAUSE:
+            control.pause(f"paused {by}", request.turn_id)
+            control.session.note(f"pause requested {by}: finishing the current node, then pausing")
+        case Action.INTERRUPT:
+            control.interrupt(f"interrupted {by}", request.turn_id)
+        case Action.CANCEL:
+            control.cancel(f"{by}: {request.text}" if request.text else by, request.turn_id)
+        case Action.STEER:
+            control.session.steer(request.text, request.turn_id)
+        case Action.ANSWER:
+            pass
+        case _:
+            assert_never(request.action)

@@ -26,7 +26,7 @@ from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.engine.following import follow
-from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER
+from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Action
 from orchestra.engine.sessions import Row, find
 from orchestra.errors import OrchestraError
 from orchestra.ports import Store, Unanswered
@@ -237,7 +237,7 @@ PATIENCE = {PAUSE: 2.0, INTERRUPT: 15.0, CANCEL: 15.0, STEER: 0.0}
 """Seconds to wait for the runner to act; the current node may take longer than a pause request waits."""
 
 
-def _request(session: str, action: str, text: str, options: OutputOptions) -> int:
+def _request(session: str, action: Action, text: str, options: OutputOptions) -> int:
     """Send a request and print its result. Return 0 if it is or will be carried out, 1 if not certain."""
     at = options.access()
 
@@ -260,7 +260,7 @@ def _request(session: str, action: str, text: str, options: OutputOptions) -> in
     return 1 if doubtful or (action == CANCEL and not asked.done) else 0
 
 
-def _lines(asked: RequestResult, action: str, aim: str) -> list[str]:
+def _lines(asked: RequestResult, action: Action, aim: str) -> list[str]:
     before, after = asked.before, asked.after
     name, look = after.session, f"  details: orchestra status{aim} {after.session} --detail"
     if action == STEER:
