@@ -222,3 +222,18 @@ def test_what_a_task_file_adds_to_a_prompt_is_not_a_difference(tmp_path: Path) -
     (tmp_path / "orchestra.yaml").write_text("agents: {fixer: {task: fix}}\ncxdb: {path: store}\n")
     ran(tmp_path, text=PIPELINE.replace('a [prompt="make it $colour"', "a [agent=fixer"))
     assert walked(tmp_path, "--recorded", code=0)["texts"] == 2
+
+
+def test_an_answer_that_names_another_edge_now_is_where_the_walks_part(tmp_path: Path) -> None:
+    gate = """digraph g { start [shape=Mdiamond] exit [shape=Msquare] ok [shape=hexagon]
+      a [prompt="a"] b [prompt="b"]
+      start -> ok ok -> a [label="[Y] Yes"] ok -> b [label="[N] No"] a -> exit b -> exit }"""
+    (tmp_path / "p.dot").write_text(gate)
+    (tmp_path / "answers.yaml").write_text("answers: {ok: [Y]}\n")
+    assert call(tmp_path, "run", "p.dot", "--answers", "answers.yaml").returncode == 0
+    assert walked(tmp_path, "--recorded", code=0)["same"]
+    swapped = gate.replace("[Y] Yes", "1").replace("[N] No", "[Y] Yes").replace('"1"', '"[N] No"')
+    (tmp_path / "q.dot").write_text(swapped)
+    told = walked(tmp_path, "--against", "q.dot", code=1)
+    assert told["parting"]["node"] == "ok"
+    assert "ok->b" in told["parting"]["why"]

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestra.graph.attributes import OUR_TYPES, SHAPES
+from orchestra.graph.choices import choices
 from orchestra.graph.model import Graph
 from orchestra.run.events import (
     EdgeSelected,
@@ -27,6 +28,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.judging import ACCEPTED, attempts_of
 from orchestra.run.outcome import Json, legal_words
+from orchestra.run.routing import edge_keys
 from orchestra.run.secrets import Redactor, clean
 from orchestra.run.state import RunState
 from orchestra.run.steps import MAX_STEPS, Advance, Execute, Finish, Refuse, Restart, Retry, Step, next_step
@@ -201,7 +203,24 @@ def _compare_end(graph: Graph, state: RunState, event: Event, *, strict: bool) -
         return ""
     if event.node not in graph.nodes or event.handler == "conditional":
         return ""
-    return _compare_word(graph, event) or _compare_retry(graph, state, event, strict=strict)
+    return (
+        _compare_word(graph, event)
+        or _compare_choice(graph, event)
+        or _compare_retry(graph, state, event, strict=strict)
+    )
+
+
+def _compare_choice(graph: Graph, event: StageRetrying | StageFailed | StageCompleted) -> str:
+    """Say where the answer that a person gave names another edge now: it counts as it was seen (H7)."""
+    if not isinstance(event, StageCompleted) or event.handler != "wait.human":
+        return ""
+    edges, label = graph.outgoing(event.node), event.context_updates.get("human.gate.label")
+    keys = dict(zip(map(id, edges), edge_keys(graph, event.node), strict=True))
+    named = [keys[id(choice.edge)] for choice in choices(edges) if choice.label == label]
+    if not label or event.edge in named:
+        return ""
+    leads = f"takes the edge {named[0]}" if named else "is not offered"
+    return f"{event.node} was answered {label!r}, which {leads} now"
 
 
 def _compare_word(graph: Graph, event: StageRetrying | StageFailed | StageCompleted) -> str:
