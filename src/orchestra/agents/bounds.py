@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from orchestra.agents.compaction import Summarising
+from orchestra.agents.compaction import Summarizer
 from orchestra.agents.pricing import Price
 from orchestra.agents.tools.people import Guard, needs_no_approval
 from orchestra.ports import AgentTask, Turns
@@ -32,7 +32,7 @@ class Rules:
     near_run: Limits = NO_LIMITS
     """Soft limits, at which the agent is warned; by default a share of the hard ones."""
     prices: Mapping[str, Price] = field(default_factory=dict)
-    summarise: Summarising | None = None
+    summarise: Summarizer | None = None
     """Asks the ``cheap`` model for a summary of a long conversation; None where there is none (E40)."""
     guard: Guard = needs_no_approval
     """Which tool calls a person has to approve (H11)."""

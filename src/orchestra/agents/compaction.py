@@ -59,7 +59,7 @@ class CompactionSummary(Struct, frozen=True, kw_only=True):
     duration_ms: int = 0
 
 
-Summarising: TypeAlias = Callable[[Sequence[Message]], Awaitable[CompactionSummary]]
+Summarizer: TypeAlias = Callable[[Sequence[Message]], Awaitable[CompactionSummary]]
 """Asks the ``cheap`` model for a summary. Raises ``BackendError``."""
 
 

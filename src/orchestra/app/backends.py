@@ -15,7 +15,7 @@ from orchestra.agents.backends.conversations import Direct, LangGraph
 from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.bounds import Rules
 from orchestra.agents.commit_messages import Writer
-from orchestra.agents.compaction import CompactionSummary, Summarising, summary_of
+from orchestra.agents.compaction import CompactionSummary, Summarizer, summary_of
 from orchestra.agents.models import CLI, DIRECT, LANGGRAPH, agent_of, cheap_model, node_limit, run_limit, tool_names
 from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.tools.people import NAME as ASK
@@ -114,7 +114,7 @@ def message_writer(settings: Settings) -> Writer:
     return Writer(connect=connect, prices=prices_of(settings.config), problem=problem)
 
 
-def summariser(settings: Settings) -> Summarising | None:
+def summariser(settings: Settings) -> Summarizer | None:
     """Return the `cheap` model, which summarizes long conversations; None if it is not usable (E40)."""
     choice, provider, problem = _cheap(settings)
     if provider is None or problem:

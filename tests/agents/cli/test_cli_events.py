@@ -52,15 +52,15 @@ EVENTS = st.builds(
 @settings(max_examples=40)
 def test_no_event_raises(name: str, events: list[dict[str, Any]]) -> None:
     reader: ProgramEvents = READERS[name]()
-    for event in events:
-        for happening in reader.read(event):
-            if isinstance(happening, TokenCount | ProgramFinished):
+    for line in events:
+        for event in reader.read(line):
+            if isinstance(event, TokenCount | ProgramFinished):
                 assert all(
                     isinstance(value, int) and value >= 0
-                    for value in (getattr(happening.usage, key) for key in ("input", "output", "cache_read"))
+                    for value in (getattr(event.usage, key) for key in ("input", "output", "cache_read"))
                 )
-            if isinstance(happening, ProgramFinished):
-                assert isinstance(happening.error, str)
+            if isinstance(event, ProgramFinished):
+                assert isinstance(event.error, str)
 
 
 @given(data=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=5))

@@ -14,11 +14,11 @@ import pytest
 from toolbox import Box, repository
 
 from orchestra.agents.tools.calls import perform
-from orchestra.agents.tools.door import open_door
 from orchestra.agents.tools.mcp_client import repository_servers, serve_tools, specs_of
 from orchestra.agents.tools.reporting import reporting
 from orchestra.agents.tools.selection import by_name, wire_names
 from orchestra.agents.tools.settings import ServerSpec
+from orchestra.agents.tools.tool_socket import open_tool_socket
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.trust import Trust, uses_of
 from orchestra.errors import ConfigError
@@ -184,10 +184,10 @@ def test_a_cli_agent_calls_the_tools_of_its_node_through_the_program(tmp_path: P
         async def told(name: str, _arguments: object, _result: object) -> None:
             ended.append(name)
 
-        async with open_door(toolset, told) as door:
-            command, *arguments = door.command
+        async with open_tool_socket(toolset, told) as tool_socket:
+            command, *arguments = tool_socket.command
             server = StdioServerParameters(
-                command=command, args=arguments, env={"PATH": os.environ["PATH"], **door.environment}
+                command=command, args=arguments, env={"PATH": os.environ["PATH"], **tool_socket.environment}
             )
             async with Client(stdio_client(server)) as client:
                 names = [one.name for one in (await client.list_tools()).tools]
@@ -198,11 +198,11 @@ def test_a_cli_agent_calls_the_tools_of_its_node_through_the_program(tmp_path: P
                 refused = await client.call_tool("read-file", {"path": "../x"})
                 assert refused.is_error
                 await client.call_tool("report_outcome", {"status": "success", "preferred_label": "yes"})
-            stranger = await asyncio.open_unix_connection(str(door.socket))
+            stranger = await asyncio.open_unix_connection(str(tool_socket.socket))
             stranger[1].write(b'{"token":"guess"}\n{"do":"list"}\n')
             assert await stranger[0].read() == b""
             stranger[1].close()
-        assert not door.socket.exists()
+        assert not tool_socket.socket.exists()
 
     asyncio.run(scenario())
     assert (tmp_path / "a.txt").read_text() == "hello"

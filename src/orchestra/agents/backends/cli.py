@@ -30,7 +30,7 @@ from orchestra.agents.cli.reports import (
 from orchestra.agents.cli.turns import Transcript
 from orchestra.agents.exchanges import answer_of_person
 from orchestra.agents.tools import ToolResult
-from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
+from orchestra.agents.tools.tool_socket import NAME, ToolSocket, for_cli, open_tool_socket
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.agents.verdicts import Ask, conclude, object_in
@@ -98,9 +98,9 @@ class CliAgents:
             approvals = Approvals(attempt.rules.guard, toolset.context)
             if not approvals.wanted and find_spec("mcp") is None:
                 return await attempt.run()
-            async with open_door(for_cli(toolset), attempt.take_result, approvals) as door:
-                attempt.door, attempt.approvals = door, approvals if approvals.wanted else None
-                return await door.guarding(attempt.run())
+            async with open_tool_socket(for_cli(toolset), attempt.take_result, approvals) as tool_socket:
+                attempt.tool_socket, attempt.approvals = tool_socket, approvals if approvals.wanted else None
+                return await tool_socket.guarding(attempt.run())
 
 
 class _Attempt:
@@ -124,7 +124,7 @@ class _Attempt:
         self._status_file = self._launch.status_file
         self.rules = backend.rules(task)
         self.bounds = AttemptBounds(task, turns, self.rules)
-        self.door: Door | None = None
+        self.tool_socket: ToolSocket | None = None
         self.approvals: Approvals | None = None
         """Decides about the calls of the program's own tools; None where none is asked for."""
         self._exchange = 0
@@ -165,7 +165,7 @@ class _Attempt:
         prompt, anew = await self._first_prompts()
         await self._announce()
         if self.approvals is not None:
-            await self._launch.check_asking(self.door)
+            await self._launch.check_asking(self.tool_socket)
         self._transcript.changed = (await self._tracker.watch()).changed_files
         if self._task.interactive:
             return await self._converse(prompt, anew)
@@ -227,7 +227,7 @@ class _Attempt:
         task = self._task
         if not wants_report(task.graph, task.node):
             return ""
-        if self.door is not None and find_spec("mcp") is not None:
+        if self.tool_socket is not None and find_spec("mcp") is not None:
             return f"\n\n{TOLD_TOOL}"
         return f"\n\n{file_instructions(task.graph, task.node, self._status_file)}"
 
@@ -263,7 +263,7 @@ class _Attempt:
         resumed = transcript.session
         transcript.ask(prompt, self._task.scope.talk.name)
         listener = Listener(self._task, cli, transcript, self._show)
-        command = await self._launch.command(prompt, resumed, self.door, asking=self.approvals is not None)
+        command = await self._launch.command(prompt, resumed, self.tool_socket, asking=self.approvals is not None)
         code = await listener.follow(command, self._backend.grace, self.silent)
         stderr = listener.last_words
         final = transcript.final

@@ -17,9 +17,9 @@ from typing import Any
 
 from orchestra.agents.cli import hook
 from orchestra.agents.tools import ToolContext
-from orchestra.agents.tools.door import NAME
 from orchestra.agents.tools.hooks import before
 from orchestra.agents.tools.people import EXEMPT, Guard, approval, needs_no_approval, part_of
+from orchestra.agents.tools.tool_socket import NAME
 from orchestra.run.outcome import Json
 
 PATIENCE = 7 * 24 * 3600
@@ -65,7 +65,7 @@ class Approvals:
         """Why a call of the program's own tools is denied, empty where it may be made. Raises ``Suspended``."""
         self.asked.add(call)
         if tool.startswith(f"mcp__{NAME}__"):
-            return ""  # it comes through the door, which asks itself
+            return ""  # it comes through the socket, where it is asked for
         server, _, name = tool.removeprefix("mcp__").partition("__")
         tool = f"{server}:{name}" if tool.startswith("mcp__") else tool
         denied = await before(OUR_NAMES.get(tool, (tool,))[0], arguments, self._context)

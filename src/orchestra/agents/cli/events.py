@@ -78,13 +78,13 @@ class ProgramFinished:
     cost_micros: int | None = None
 
 
-Happening: TypeAlias = SessionBegun | AnswerText | ToolCalled | ToolResulted | TokenCount | ProgramFinished
+CliEvent: TypeAlias = SessionBegun | AnswerText | ToolCalled | ToolResulted | TokenCount | ProgramFinished
 
 
 class ProgramEvents(Protocol):
     """Reads the events of one run of a program."""
 
-    def read(self, event: Mapping[str, Any]) -> Iterator[Happening]:
+    def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
         """What a line says."""
 
 
@@ -119,7 +119,7 @@ _WRITING = {"Write": "file_path", "Edit": "file_path", "MultiEdit": "file_path",
 class Claude:
     """``claude --output-format stream-json --verbose``."""
 
-    def read(self, event: Mapping[str, Any]) -> Iterator[Happening]:
+    def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
         """What a line says. What subagents do is counted in the end's sum only."""
         match event.get("type"):
             case "system" if event.get("subtype") == "init":
@@ -134,7 +134,7 @@ class Claude:
                 pass
 
 
-def _claude_answer(message: Mapping[str, Any]) -> Iterator[Happening]:
+def _claude_answer(message: Mapping[str, Any]) -> Iterator[CliEvent]:
     answer = str(message.get("id", ""))
     if usage := _map(message.get("usage")):
         yield TokenCount(answer=answer, usage=_claude_usage(usage))
@@ -148,7 +148,7 @@ def _claude_answer(message: Mapping[str, Any]) -> Iterator[Happening]:
             yield ToolCalled(call=call, answer=answer, files=(file,) if isinstance(file, str) else ())
 
 
-def _claude_results(message: Mapping[str, Any]) -> Iterator[Happening]:
+def _claude_results(message: Mapping[str, Any]) -> Iterator[CliEvent]:
     for block in _maps(message.get("content")):
         if block.get("type") == "tool_result":
             yield ToolResulted(
@@ -193,7 +193,7 @@ class Codex:
         self._calls: set[str] = set()
         self._error = ""
 
-    def read(self, event: Mapping[str, Any]) -> Iterator[Happening]:
+    def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
         """What a line says. An ``error`` alone is no end: ``turn.failed`` is, or the program's."""
         item = event.get("item")
         match event.get("type"):
@@ -214,14 +214,14 @@ class Codex:
             case _:
                 pass
 
-    def _item_started(self, item: Mapping[str, Any]) -> Iterator[Happening]:
+    def _item_started(self, item: Mapping[str, Any]) -> Iterator[CliEvent]:
         kind, id_ = str(item.get("type", "")), str(item.get("id", ""))
         if kind in _CODEX_TOOLS and id_ not in self._calls:
             self._calls.add(id_)
             given = {key: item[key] for key in _CODEX_TOOLS[kind] if item.get(key) not in (None, "")}
             yield ToolCalled(call=ToolCall(id=id_, name=kind, arguments=given))
 
-    def _item_completed(self, item: Mapping[str, Any]) -> Iterator[Happening]:
+    def _item_completed(self, item: Mapping[str, Any]) -> Iterator[CliEvent]:
         kind = item.get("type")
         if kind == "agent_message":
             yield AnswerText(text=str(item.get("text", "")))
@@ -264,7 +264,7 @@ class Gemini:
     def __init__(self) -> None:
         self._files: dict[str, tuple[str, ...]] = {}
 
-    def read(self, event: Mapping[str, Any]) -> Iterator[Happening]:
+    def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
         """What a line says."""
         match event.get("type"):
             case "init":

@@ -12,13 +12,13 @@ import sys
 
 def _ask_runner(call: dict[str, object]) -> str:
     """Why the runner denies a call, empty where it may be made."""
-    with socket.socket(socket.AF_UNIX) as door:
-        door.connect(os.environ["ORCHESTRA_MCP_SOCKET"])
+    with socket.socket(socket.AF_UNIX) as runner:
+        runner.connect(os.environ["ORCHESTRA_MCP_SOCKET"])
         request = {"id": 1, "do": "allow", **{key: call[key] for key in ("tool_name", "tool_input")}}
         request["call"] = call.get("tool_use_id", "")
         first = {"token": os.environ["ORCHESTRA_MCP_TOKEN"]}
-        door.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in (first, request)))
-        with door.makefile("rb") as answers:
+        runner.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in (first, request)))
+        with runner.makefile("rb") as answers:
             answer = json.loads(answers.readline())
     return str(answer["denied"])
 

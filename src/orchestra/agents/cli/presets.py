@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from orchestra.agents.cli.asking import PATIENCE, hook_options
-from orchestra.agents.tools.door import NAME, Door
+from orchestra.agents.tools.tool_socket import NAME, ToolSocket
 
 PROMPT = "{prompt}"
 """Placeholder for the prompt in ``args``; without it the prompt is the last argument."""
@@ -156,16 +156,16 @@ def arguments(
     effort: str = "",
     system: str = "",
     confined: bool = False,
-    door: Door | None = None,
+    tool_socket: ToolSocket | None = None,
     asking: bool = False,
 ) -> tuple[str, ...]:
     """The command line. ``private`` is the folder of the status file, which the program may write to;
-    ``confined``: Orchestra's sandbox holds the program, so that it needs none of its own. ``door`` leads to the
-    node's own tools. Where ``asking``, the program asks before each call of its own tools."""
+    ``confined``: Orchestra's sandbox holds the program, which needs none of its own. ``tool_socket`` is that of
+    the node's own tools. Where ``asking``, the program asks before each call of its own tools."""
     options = hook_options(cli.asks) if asking else cli.free
     options += cli.open if confined else cli.confined
-    if door is not None and find_spec("mcp") is not None:
-        options += _mcp(cli, door, private)
+    if tool_socket is not None and find_spec("mcp") is not None:
+        options += _mcp(cli, tool_socket, private)
     if model and cli.model_arg:
         options += (cli.model_arg, model)
     if effort and cli.effort_arg:
@@ -186,19 +186,19 @@ def arguments(
     return (cli.command, *args)
 
 
-def _mcp(cli: Cli, door: Door, private: Path) -> tuple[str, ...]:
+def _mcp(cli: Cli, tool_socket: ToolSocket, private: Path) -> tuple[str, ...]:
     """Return the options that name the node's own tools; the token is in a private file."""
     if cli.mcp == "claude":
         file = private / "mcp.json"
         file.touch(mode=0o600)
-        file.write_text(json.dumps(door.mcp_json()), encoding="utf-8")
+        file.write_text(json.dumps(tool_socket.mcp_json()), encoding="utf-8")
         return ("--mcp-config", str(file), "--allowedTools", f"mcp__{NAME}")
     if cli.mcp == "codex":
-        command, *arguments = door.command
+        command, *arguments = tool_socket.command
         server = f"mcp_servers.{NAME}"
         return (
             *("-c", f"{server}.command={json.dumps(command)}", "-c", f"{server}.args={json.dumps(arguments)}"),
-            *("-c", f"{server}.env_vars={json.dumps(sorted(door.environment))}"),
+            *("-c", f"{server}.env_vars={json.dumps(sorted(tool_socket.environment))}"),
             *("-c", f'{server}.default_tools_approval_mode="approve"'),
             *("-c", f"{server}.required=true", "-c", f"{server}.startup_timeout_sec={STARTING}"),
             *("-c", f"{server}.tool_timeout_sec={PATIENCE}"),

@@ -15,7 +15,7 @@ from orchestra.agents.cli.events import LONGEST, READERS, LineSplitter, ProgramF
 from orchestra.agents.cli.presets import Cli
 from orchestra.agents.cli.reports import CONTEXT_FILE, STATUS_FILE
 from orchestra.agents.cli.turns import Transcript
-from orchestra.agents.tools.door import Door
+from orchestra.agents.tools.tool_socket import ToolSocket
 from orchestra.errors import Terminal
 from orchestra.graph.report import plural
 from orchestra.ports import AgentTask
@@ -49,9 +49,11 @@ class Launch:
         """Where the program reports its outcome."""
         return self.private / "status.json"
 
-    async def command(self, prompt: str, session: str, door: Door | None, *, asking: bool) -> process.Command:
+    async def command(
+        self, prompt: str, session: str, tool_socket: ToolSocket | None, *, asking: bool
+    ) -> process.Command:
         """The process for a prompt, in the program's own ``session`` where that is not empty."""
-        task, cli, sandbox = self.task, self.cli, self._sandbox(door)
+        task, cli, sandbox = self.task, self.cli, self._sandbox(tool_socket)
         values = {key: await task.scope.resolve(value) for key, value in task.context.items()}
         context_file = self.private / "context.json"
         context_file.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
@@ -64,7 +66,7 @@ class Launch:
             system=task.system,
             private=self.private,
             confined=sandbox.mode != "none",
-            door=door,
+            tool_socket=tool_socket,
             asking=asking,
         )
         return process.Command(
@@ -75,19 +77,19 @@ class Launch:
                 CONTEXT_FILE: str(context_file),
                 STATUS_FILE: str(self.status_file),
                 "ORCHESTRA_NODE": task.node.id,
-                **(door.environment if door is not None else {}),
+                **(tool_socket.environment if tool_socket is not None else {}),
             },
             marker=self.marker,
             quiet=QUIET,
             given=prompt.encode() if cli.input == "stdin" else b"",
         )
 
-    async def check_asking(self, door: Door | None) -> None:
+    async def check_asking(self, tool_socket: ToolSocket | None) -> None:
         """Raise ``Terminal`` where the program would not ask before its calls, although it has to."""
         if self.cli.asks != "codex":
             return
         argv = (self.cli.command, "app-server", *hook_options("codex"))
-        command = sandbox_command(argv, self._sandbox(door), self._folder)
+        command = sandbox_command(argv, self._sandbox(tool_socket), self._folder)
         environment = presets.environment(self.cli, self.around, self.keys)
         if problem := await codex_problem(command, self._folder, environment):
             raise Terminal(f"{self.cli.name} cannot ask for approval of its tool calls: {problem}")
@@ -96,7 +98,7 @@ class Launch:
     def _folder(self) -> Path:
         return next(iter(self.folders.values()))
 
-    def _sandbox(self, door: Door | None) -> Sandbox:
+    def _sandbox(self, tool_socket: ToolSocket | None) -> Sandbox:
         """The sandbox with the program's own files, and its settings, which it may change."""
         sandbox = self.policy(tuple(self.folders.values()))
         if sandbox.mode == "none":
@@ -104,7 +106,7 @@ class Launch:
         home = Path(self.around.get("HOME") or "~").expanduser()
         own = [home / name for name in self.cli.homes if (home / name).is_dir()]
         program = tuple(program_files(self.cli.command, self.around.get("PATH")))
-        read = (*program, *(door.read if door is not None else ()))
+        read = (*program, *(tool_socket.read if tool_socket is not None else ()))
         return sandbox.also(write=(*own, self.private), read=read)
 
 
@@ -174,11 +176,11 @@ class Listener:
                 await self._line(line)
 
     async def _line(self, line: bytes) -> None:
-        event = parse_line(line)
-        if event is None or self._reader is None:
+        found = parse_line(line)
+        if found is None or self._reader is None:
             return
         self.heard = True
-        for happening in self._reader.read(event):
-            await self._transcript.hear(happening)
+        for event in self._reader.read(found):
+            await self._transcript.hear(event)
         if self._transcript.final is not None and self._timer is not None and self._timer.when() is None:
             self._timer.reschedule(asyncio.get_running_loop().time() + self._grace)

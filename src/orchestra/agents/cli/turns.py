@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestra.agents.cli.events import (
     NO_USAGE,
     AnswerText,
-    Happening,
+    CliEvent,
     ProgramFinished,
     SessionBegun,
     TokenCount,
@@ -103,30 +103,30 @@ class Transcript:
         self.final, self.said = None, ""
         self._turn, self._sum, self._cost, self._since = _OpenTurn(), Usage(), 0, self.now_ms()
 
-    async def hear(self, happening: Happening) -> None:
+    async def hear(self, event: CliEvent) -> None:
         """Take what happened. Nothing counts after the final event."""
         if self.final is not None:
             return
-        match happening:
+        match event:
             case SessionBegun():
-                self.session = happening.session or self.session
-                self.model = happening.model or self.model
+                self.session = event.session or self.session
+                self.model = event.model or self.model
             case AnswerText():
-                await self._next(happening.answer)
-                self._say(happening)
+                await self._next(event.answer)
+                self._say(event)
             case ToolCalled():
-                await self._next(happening.answer)
-                self._turn.calls[happening.call.id] = happening.call
-                self._turn.files[happening.call.id] = happening.files
-                self.shown(f"{happening.call.name}: {_brief(happening.call.arguments)}\n")
+                await self._next(event.answer)
+                self._turn.calls[event.call.id] = event.call
+                self._turn.files[event.call.id] = event.files
+                self.shown(f"{event.call.name}: {_brief(event.call.arguments)}\n")
             case ToolResulted():
-                self._result(happening)
+                self._result(event)
             case TokenCount():
-                await self._next(happening.answer)
-                self._turn.answer, self._turn.usage = happening.answer, happening.usage
+                await self._next(event.answer)
+                self._turn.answer, self._turn.usage = event.answer, event.usage
             case ProgramFinished():
-                self.final = happening
-                await self.end(happening)
+                self.final = event
+                await self.end(event)
 
     async def end(self, final: ProgramFinished) -> None:
         """Record the last turn with what is not counted yet."""

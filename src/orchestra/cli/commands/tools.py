@@ -73,7 +73,8 @@ def mcp() -> int:
 
     A run writes this command into the settings of the CLI agents that it starts; by hand it does nothing.
     """
-    from orchestra.agents.tools.door import SOCKET, TOKEN, serve_stdio
+    from orchestra.agents.tools.mcp_server import serve_stdio
+    from orchestra.agents.tools.tool_socket import SOCKET, TOKEN
 
     socket, token = os.environ.get(SOCKET), os.environ.get(TOKEN)
     if not socket or not token:

@@ -1,8 +1,8 @@
-"""A running attempt's tools for another program: a CLI agent calls them through ``orchestra mcp``.
+"""The socket on which a running attempt offers its tools to another program, by way of ``orchestra mcp``.
 
-The runner listens on a Unix socket in a folder that only this user can enter, and takes only who knows the
-attempt's token. ``orchestra mcp`` is started by the CLI agent, speaks MCP with it, and hands every call on through
-the socket.
+The runner listens on a Unix socket in a folder that only this user can enter, and answers only who knows the
+attempt's token. ``orchestra mcp`` is started by the CLI agent, speaks MCP with it, and passes every call on through
+the socket (``mcp_server``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAME = "orchestra"
 
 LINE = 64 * 1024 * 1024
 """Bytes of one request or answer."""
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 class CallPolicy(Protocol):
@@ -58,7 +58,7 @@ Ended = Callable[[str, Mapping[str, Json], ToolResult], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ToolSocket:
     """How a CLI agent reaches the tools.
 
     ``read`` are files and folders that its sandbox has to show. ``failed`` raises what ends the attempt.
@@ -68,7 +68,7 @@ class Door:
     token: str
     failed: asyncio.Future[None]
 
-    async def guarding(self, work: Coroutine[Any, Any, Done]) -> Done:
+    async def guarding(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Return the result of some work while the tools are offered.
 
         It is canceled if a tool ends the attempt, and that is raised: ``Suspended`` while a person has to answer,
@@ -121,37 +121,39 @@ def for_cli(toolset: Toolset) -> Toolset:
 
 
 @asynccontextmanager
-async def open_door(
-    toolset: Toolset, ended: Ended | None = None, deciding: CallPolicy | None = None
-) -> AsyncIterator[Door]:
+async def open_tool_socket(
+    toolset: Toolset, ended: Ended | None = None, policy: CallPolicy | None = None
+) -> AsyncIterator[ToolSocket]:
     """Offer an attempt's tools on a socket, while this is open. A caller without the token gets nothing.
 
-    ``deciding`` says which calls may be made, of these tools and of the program's own; without it all may.
+    ``policy`` says which calls may be made, of these tools and of the program's own; without it all may.
     """
     folder = Path(tempfile.mkdtemp(prefix="orchestra-mcp-"))
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    door = Door(folder / "tools.sock", secrets.token_urlsafe(32), failed)
-    attendant = _Attendant(toolset, door, ended, deciding)
+    offered = ToolSocket(folder / "tools.sock", secrets.token_urlsafe(32), failed)
+    calls = _ToolServer(toolset, offered, ended, policy)
     try:
-        server = await asyncio.start_unix_server(attendant.serve, path=str(door.socket), limit=LINE)
-        door.socket.chmod(0o600)
+        server = await asyncio.start_unix_server(calls.serve, path=str(offered.socket), limit=LINE)
+        offered.socket.chmod(0o600)
         async with server:
-            yield door
+            yield offered
             server.close()
-            await attendant.close()
+            await calls.close()
     finally:
         failed.cancel()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Attendant:
+class _ToolServer:
     """Answers callers: read-only calls in parallel, others one after the other."""
 
-    def __init__(self, toolset: Toolset, door: Door, ended: Ended | None, deciding: CallPolicy | None) -> None:
+    def __init__(
+        self, toolset: Toolset, offered: ToolSocket, ended: Ended | None, policy: CallPolicy | None
+    ) -> None:
         self._toolset = toolset
-        self._door = door
+        self._offered = offered
         self._ended = ended
-        self._deciding = deciding
+        self._policy = policy
         self._one = asyncio.Lock()
         self._visits: set[asyncio.Task[Any]] = set()
 
@@ -162,12 +164,12 @@ class _Attendant:
         self._visits.add(task)
         try:
             async with asyncio.timeout(10):
-                first = await _read(reader)
+                first = await read_message(reader)
             given = str(first.get("token", "")) if isinstance(first, dict) else ""
-            if not hmac.compare_digest(given.encode(), self._door.token.encode()):
+            if not hmac.compare_digest(given.encode(), self._offered.token.encode()):
                 return
             async with asyncio.TaskGroup() as group:
-                while (request := await _read(reader)) is not None:
+                while (request := await read_message(reader)) is not None:
                     group.create_task(self._answer(request, writer))
         except* (TimeoutError, ConnectionError, ValueError, asyncio.LimitOverrunError):
             pass  # a caller that left, or says what is no request: nobody is there to be told
@@ -188,8 +190,8 @@ class _Attendant:
         try:
             answer = {"id": request.get("id"), **await self._perform(request)}
         except (OrchestraError, Suspended) as error:  # the attempt's own end, told by who runs the program
-            if not self._door.failed.done():
-                self._door.failed.set_exception(error)
+            if not self._offered.failed.done():
+                self._offered.failed.set_exception(error)
             return
         writer.write(msgspec.json.encode(answer) + b"\n")
         await writer.drain()
@@ -209,15 +211,15 @@ class _Attendant:
         return {"text": result.text, "is_error": result.is_error}
 
     async def _decide(self, request: Mapping[str, Any]) -> str:
-        if self._deciding is None:
+        if self._policy is None:
             return "the run takes no such question"
         tool, arguments = str(request.get("tool_name")), request.get("tool_input")
         if not isinstance(arguments, dict):
             return "the call cannot be read"
-        return await self._deciding.refusal_of(tool, arguments, str(request.get("call")))
+        return await self._policy.refusal_of(tool, arguments, str(request.get("call")))
 
     async def _call(self, name: str, arguments: Mapping[str, Json]) -> ToolResult:
-        denied = await self._deciding.denial_of(name, arguments) if self._deciding is not None else ""
+        denied = await self._policy.denial_of(name, arguments) if self._policy is not None else ""
         if denied:
             result = ToolResult(text=denied, is_error=True)
         else:
@@ -239,76 +241,7 @@ class _Attendant:
         ]
 
 
-async def _read(reader: asyncio.StreamReader) -> Any:
+async def read_message(reader: asyncio.StreamReader) -> Any:
+    """Return the next request or answer; None at the end."""
     line = await reader.readline()
     return msgspec.json.decode(line) if line.strip() else None
-
-
-class Caller:
-    """The connection of ``orchestra mcp`` to its runner; answers come in any order."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._next = 0
-
-    async def listen(self) -> None:
-        """Pass answers to their callers until the runner is gone."""
-        with contextlib.suppress(ConnectionError):
-            while (answer := await _read(self._reader)) is not None:
-                waiting = self._waiting.pop(answer.get("id"), None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(answer)
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_result({"text": "error: the run that offered this tool has ended", "is_error": True})
-
-    async def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
-        self._next += 1
-        number = self._next
-        self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._writer.write(msgspec.json.encode({**request, "id": number}) + b"\n")
-        await self._writer.drain()
-        return await self._waiting[number]
-
-
-async def serve_stdio(socket: str, token: str) -> None:
-    """Serve the tools of a socket as MCP on the standard streams, until the client leaves."""
-    import mcp_types as types
-    from mcp import stdio_server
-    from mcp.server import Server
-
-    reader, writer = await asyncio.open_unix_connection(socket, limit=LINE)
-    writer.write(msgspec.json.encode({"token": token}) + b"\n")
-    caller = Caller(reader, writer)
-
-    async def listed(_context: Any, _params: Any) -> types.ListToolsResult:
-        found = await caller.ask({"do": "list"})
-        return types.ListToolsResult(
-            tools=[
-                types.Tool(
-                    name=one["name"],
-                    description=one["description"],
-                    input_schema=one["parameters"],
-                    annotations=types.ToolAnnotations(read_only_hint=one["read_only"]),
-                )
-                for one in found.get("tools", [])
-            ]
-        )
-
-    async def called(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        found = await caller.ask({"do": "call", "name": params.name, "arguments": params.arguments or {}})
-        return types.CallToolResult(
-            content=[types.TextContent(type="text", text=found["text"])], is_error=found["is_error"]
-        )
-
-    server: Server[Any] = Server(NAME, on_list_tools=listed, on_call_tool=called)
-    listening = asyncio.create_task(caller.listen())
-    try:
-        async with stdio_server() as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
-    finally:
-        listening.cancel()
-        writer.close()
