@@ -172,7 +172,6 @@ def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
         " if nobody answers in time, the node is retried",
         attribute.span,
         of=node,
-        fix=f"did you mean {quote(near)}?"
-        if near
-        else f"use a key, label or target: {list_words([c.edge.target for c in offered])}",
+        meant=near,
+        fix=f"use a key, label or target: {list_words([c.edge.target for c in offered])}",
     )
