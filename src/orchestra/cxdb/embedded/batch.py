@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from zlib import crc32
 
 from orchestra.cxdb.embedded.contexts import ContextHead
@@ -42,11 +42,14 @@ TURN_ABOUT = 400
 """Bytes that a turn adds to the files, its payload apart."""
 
 
-def check_sizes(blobs: Iterable[bytes]) -> None:
-    """Raise ``StoreError`` where the format cannot hold one of the blobs."""
+def check_sizes(blobs: Sequence[bytes], turns: Sequence[NewTurn] = ()) -> None:
+    """Raise ``StoreError`` where the format cannot hold one of the blobs or payloads."""
     for data in blobs:
         if len(data) > LARGEST:
             raise StoreError(f"a blob of {len(data)} bytes is larger than CXDB allows")
+    for new in turns:
+        if len(new.payload) > LARGEST:
+            raise StoreError(f"a payload of {len(new.payload)} bytes is larger than CXDB allows")
 
 
 class Batch:

@@ -58,6 +58,8 @@ class Directory:
 
     def __init__(self, path: str, files: Files, *, read_only: bool, capacity: int = CAPACITY) -> None:
         self.path = path
+        self._lock = f"{path}/{LOCK}"
+        self._identity: tuple[int, int] | None = None
         self.capacity = capacity
         self.files = files
         self.read_only = read_only
@@ -78,8 +80,8 @@ class Directory:
             return
         for folder in FOLDERS:
             self.files.mkdir(self.at(folder))
-        opened = [self.files.open(self.at(LOCK), write=True, create=True)]
-        self.lock_fd = opened[0]
+        self.lock_fd = self.files.open(self._lock, write=True, create=True)
+        self._identity = self.files.identity(self.lock_fd)
         self.wal_fd = self.files.open(self.at(PATH), write=True, create=True)
         for path in PATHS:
             self.fds.append(self.files.open(self.at(path), write=True, create=True))
@@ -98,6 +100,10 @@ class Directory:
             return self.files.open(self.at(path), write=False)
         except FileNotFoundError:
             return MISSING
+
+    def in_place(self) -> bool:
+        """Whether the folder still has the lock file that was opened: it was not removed, replaced or rewritten."""
+        return self.files.identity(self._lock) == self._identity
 
     def at(self, name: str) -> str:
         """The path of something in the folder."""

@@ -132,14 +132,13 @@ class Files:
         """The path, whatever the current folder will be."""
         return os.path.abspath(path)  # noqa: PTH100  paths are strings here
 
-    def same_file(self, fd: int, path: str) -> bool:
-        """Whether the open file is still the one at ``path``."""
+    def identity(self, file: int | str) -> tuple[int, int] | None:
+        """What tells a file, open or at a path, from all others on this machine; None where there is none."""
         try:
-            there = os.stat(path)  # noqa: PTH116  paths are strings here
+            found = os.stat(file)  # noqa: PTH116  paths are strings here
         except FileNotFoundError:
-            return False
-        here = os.fstat(fd)
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+            return None
+        return found.st_dev, found.st_ino
 
 
 _FULL = {

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from orchestra.cxdb.embedded import recovery
 from orchestra.cxdb.embedded.adopt import Progress
 from orchestra.cxdb.embedded.batch import Batch
-from orchestra.cxdb.embedded.directory import LOCK, Directory
+from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.files import trouble
 from orchestra.cxdb.embedded.tables import Tables
 from orchestra.cxdb.embedded.wal import CUTTING, RECORD_HEAD, SETTLED, State, follows, record_of
@@ -67,10 +67,11 @@ def _fill(batch: Batch, changes: deque[_Change]) -> list[_Change]:
     return taken
 
 
-def _looping() -> bool:
-    """Whether an event loop runs on this thread."""
+def _others_are_ready() -> bool:
+    """Whether the event loop of this thread has other tasks to run now; true where it does not say."""
     asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    loop = asyncio._get_running_loop() if asyncio is not None else None
+    return loop is not None and bool(getattr(loop, "_ready", True))
 
 
 class Handle:
@@ -101,7 +102,7 @@ class Handle:
         else:
             self._files.lock(self.directory.lock_fd)
             try:
-                if not self._files.same_file(self.directory.lock_fd, self.directory.at(LOCK)):
+                if not self.directory.in_place():
                     raise self._replaced_store()
                 recovery.recover(self.directory, self._progress, salvage=salvage)
                 self.tables.load(keep=True)
@@ -156,7 +157,7 @@ class Handle:
     def _catch_up_locked(self) -> None:
         """Know what others did, and finish what one that died began; a refusal is for good."""
         try:
-            if not self._files.same_file(self.directory.lock_fd, self.directory.at(LOCK)):
+            if not self.directory.in_place():
                 raise StoreGone(
                     f"{self.directory.path} was removed, or replaced by another store, while it was in use",
                     fix="put the folder back and resume, or start the run again",
@@ -225,9 +226,17 @@ class Handle:
         into the batch, or not at all: each change is all or nothing. What is canceled while it waits is not
         stored.
         """
+        together = _others_are_ready()
+        if not self._waiting and not together:
+            with self.writing():
+                batch = Batch(self.directory.state, self._now_ms(), self._pack)
+                alone = add(batch)
+                if batch.size:
+                    self._commit(batch)
+                return alone
         change = _Change(add)
         self._waiting.append(change)
-        if _looping():
+        if together:
             try:
                 await _one_turn()
             except BaseException:

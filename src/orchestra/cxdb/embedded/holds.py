@@ -30,7 +30,7 @@ class FileHold:
             fd = files.open(path, write=True, create=True)
             try:
                 _lock(files, fd)
-                if files.same_file(fd, path):
+                if files.identity(fd) == files.identity(path):
                     files.truncate(fd, 0)
                     files.pwrite(fd, note.encode()[:_NOTE], 0)
                     return cls(files, path, fd)

@@ -149,13 +149,13 @@ class EmbeddedStore:
             standing = self._tables.head_after(batch, context_id)
             if parent:
                 standing = ContextHead(context_id, parent, self._tables.depth(parent), 0, 0)
-            check_sizes(blobs)
-            check_sizes(new.payload for new in turns)
+            check_sizes(blobs, turns)
             first = self._tables.root_after(batch, standing.turn_id) if turns else 0
-            new_blobs = {digest_of(data) for data in blobs} if trees else set()
-            for root in trees.values():
-                if root not in new_blobs:
-                    self._tables.blob_place(root)
+            if trees:
+                new_blobs = {digest_of(data) for data in blobs}
+                for root in trees.values():
+                    if root not in new_blobs:
+                        self._tables.blob_place(root)
             for data in blobs:
                 batch.blob(data, self._tables.hashes.find)
             added = batch.append(standing, first, turns, self._tables.hashes.recent) if turns else ()
