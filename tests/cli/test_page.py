@@ -13,10 +13,10 @@ import pytest
 from calls import ROOT, call
 from scratch import project, repository, tool
 
-from orchestra.cli.screen.page import LETTER, ROW, PageTurn, chapter, labels_of
+from orchestra.cli.screen.page import PageTurn, chapter
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
-from orchestra.graph.drawing import draw
+from orchestra.graph.drawing import LETTER, ROW, draw, labels_of
 from orchestra.run.events import (
     Event,
     Meta,

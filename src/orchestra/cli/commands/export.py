@@ -17,9 +17,10 @@ import typer
 from orchestra.app.archives import export_session, import_sessions
 from orchestra.app.rundirs import write_run_directory
 from orchestra.app.stopped import read_stopped
-from orchestra.cli.commands.show import commit_text, whole
+from orchestra.cli.commands.show import commit_text
 from orchestra.cli.screen.page import Chapter, PageTurn, chapter, page
 from orchestra.cli.screen.summary import summary_of
+from orchestra.cli.screen.turn import whole
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess
 from orchestra.cli.terminal import complain, deliver, one_line, say, say_json
 from orchestra.config.settings import Settings

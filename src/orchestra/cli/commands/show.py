@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from orchestra.app.commits import COMMIT, commits_of, origin_of, place_of
 from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import STORE
 from orchestra.cli.options import one_json
+from orchestra.cli.screen.turn import say_turn, whole
 from orchestra.cli.screen.words import describe
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess, complete_session
 from orchestra.cli.terminal import (
@@ -20,7 +20,6 @@ from orchestra.cli.terminal import (
     clock_time,
     complain,
     deliver,
-    many_lines,
     one_line,
     room,
     say,
@@ -33,7 +32,7 @@ from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound, WorkspaceError
 from orchestra.graph.report import plural, wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.codec import blob_value, from_map, output_name, utf8
+from orchestra.run.codec import from_map, output_name, utf8
 from orchestra.run.declare import BY_CLASS, BlobRef
 from orchestra.run.event_json import plain
 from orchestra.run.events import Event, Recorded
@@ -108,13 +107,7 @@ def _show_turn(at: StoreAccess, place: str, as_json: bool) -> int:
     if as_json:
         say_json(data, indent=2)
         return 0
-    say(f"turn {turn.turn_id} at depth {turn.depth}, {turn.type_id} v{turn.type_version}")
-    exact = f"{session}:{turn.depth}"
-    for key, value in data.items():
-        if key == "messages" and isinstance(value, list):
-            _conversation(value, exact)
-        else:
-            _field(key, _shorten(key, value, exact) if key in _WRITTEN else value)
+    say_turn(turn, data, f"{session}:{turn.depth}")
     return 0
 
 
@@ -126,19 +119,6 @@ def place_by_commit(at: StoreAccess, place: str) -> str:
     if origin is None:
         return place
     return at.read(lambda store: place_of(store, origin), origin.session)
-
-
-_WRITTEN = frozenset({"output", "stderr"})
-_LONGEST = 20_000
-"""Characters of a command's output that are shown; ``--whole`` and ``--json`` show all."""
-
-
-def _shorten(field: str, text: str, place: str) -> str:
-    left_out = len(text) - _LONGEST
-    if left_out <= 0:
-        return text
-    note = f"[… {plural(left_out, 'character')} omitted; full text: orchestra show {place} --whole {field} …]"
-    return f"{text[: _LONGEST // 2]}\n{note}\n{text[-_LONGEST // 2 :]}"
 
 
 def split_place(place: str) -> tuple[str, int | None]:
@@ -246,76 +226,6 @@ async def _at_depth(store: Store, context_id: int, depth: int | None) -> Legible
         if page[0].depth <= depth:
             return next((turn for turn in page if turn.depth == depth), None)
     return None
-
-
-async def whole(store: Store, turn: Turn) -> dict[str, Any]:
-    """The turn's event with every reference to a text resolved."""
-    found = event_of(turn)
-    if not isinstance(found, Recorded):
-        return {"event": None, "type": turn.type_id, "version": turn.type_version, "unreadable": found.reason}
-    data = plain(found)
-    for field in BY_CLASS[type(found.event)].fields:
-        value = getattr(found.event, field.name)
-        if isinstance(value, BlobRef):
-            data[field.name] = await _resolve(store, value)
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                if isinstance(item, BlobRef):
-                    data[field.name][key] = await _resolve(store, item)
-        elif isinstance(value, tuple):
-            for place, item in enumerate(value):
-                if isinstance(item, BlobRef):
-                    data[field.name][place] = await _resolve(store, item)
-    return data
-
-
-async def _resolve(store: Store, ref: BlobRef) -> Any:
-    return blob_value(ref, await store.get_blob(bytes.fromhex(ref.hash)))
-
-
-def _conversation(messages: Sequence[Any], place: str) -> None:
-    """Messages as people read them: who says what, which tools are called, what those come to."""
-    for message in messages:
-        if not isinstance(message, dict):
-            continue
-        role = str(message.get("role", ""))
-        who = f"{message.get('name', 'tool')} {'failed' if message.get('is_error') else 'returned'}"
-        say(f"  [{one_line(who if role == 'tool' else role, 80)}]")
-        for line in many_lines(str(message.get("text", ""))).splitlines():
-            say(f"    {line}")
-        for call in message.get("tool_calls", ()):
-            given = call.get("invalid") or json.dumps(call.get("arguments", {}), ensure_ascii=False)
-            say(f"    → {one_line(str(call.get('name')), 80)} {one_line(given, 2000)}")
-        if message.get("parts"):
-            say(f"    ({plural(len(message['parts']), 'attached file')})")
-        if message.get("whole"):
-            name = output_name(_parts_of(message))
-            say(f"    ({_whole(message)}: orchestra show {place} --whole {name})")
-
-
-def _parts_of(message: Mapping[str, Any]) -> list[BlobRef]:
-    return [from_map(part) for part in message["whole"]]
-
-
-def _whole(message: Mapping[str, Any]) -> str:
-    """How much of an output is recorded: more than ``KEPT`` is not (A32)."""
-    kept, size = sum(part.size for part in _parts_of(message)), int(message.get("whole_bytes") or 0)
-    size_said = plural(size, "byte")
-    return f"whole output, {size_said}" if kept >= size else f"recorded: the first {kept} of {size_said}"
-
-
-def _field(key: str, value: Any) -> None:
-    if isinstance(value, str) and "\n" in value:
-        say(f"{key}:")
-        for line in many_lines(value).splitlines():
-            say(f"    {line}")
-    elif isinstance(value, dict | list):
-        say(f"{key}:")
-        for line in json.dumps(value, ensure_ascii=True, indent=2).splitlines():
-            say(f"    {line}")
-    else:
-        text = one_line(str(value), 10_000_000)
-        say(f"{key}: {text}" if key != "at" else f"at: {clock_time(value)} UTC ({value})")
 
 
 WIDE = 100

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from orchestra.app.stopped import StoppedSession
 from orchestra.cli.screen.ended import code_lines, question_lines, took_ms
 from orchestra.cli.screen.summary import SIGNS, as_json_of, say_next, summary_of
-from orchestra.cli.screen.words import answer_words
+from orchestra.cli.screen.words import answer_words, cost_words, usage_line
 from orchestra.cli.stores import StoreAccess
 from orchestra.cli.terminal import GREEN, GREY, RED, complain, date_time, fit, one_line, pad, room, say, wrap_signed
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
 from orchestra.engine.loading import fold_around, load_state, recorded_in
 from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import Damaged, UnknownEvent
-from orchestra.graph.report import dollars, duration_words, plural, wrap
+from orchestra.graph.report import duration_words, plural, wrap
 from orchestra.ports import Store
 from orchestra.run.events import (
     ChildStarted,
@@ -354,26 +354,6 @@ def _say_summary(found: SessionDetail, colour: bool, *, detail: bool) -> None:
         say("\n".join(wrap("  ", text, room(), "  ")))
 
 
-def _cost_words(micros: int, unpriced: bool) -> str:
-    """A cost, and that some or all of it has no price."""
-    if unpriced and not micros:
-        return "unpriced"
-    return dollars(micros, 4) + (" and more, unpriced" if unpriced else "")
-
-
-def usage_line(used: RunUsage) -> str:
-    """What agents used, in words."""
-    cached = f" ({used.cache_read} cached)" if used.cache_read else ""
-    parts = [
-        plural(used.turns, "agent turn"),
-        plural(used.tool_calls, "tool call") if used.tool_calls else "",
-        f"{plural(used.tokens_in, 'token')} in{cached}",
-        f"{used.tokens_out} out",
-        _cost_words(used.cost_micros, used.unpriced),
-    ]
-    return ", ".join(part for part in parts if part)
-
-
 def _say_nodes(found: SessionDetail, colour: bool) -> None:
     nodes = found.nodes
     if not nodes:
@@ -401,7 +381,7 @@ def _cost_lines(state: RunState, unpriced: bool) -> list[str]:
     spent = state.spent
     if not (spent.tokens_in or spent.tokens_out or spent.cost_micros):
         return []
-    cost = _cost_words(spent.cost_micros, unpriced)
+    cost = cost_words(spent.cost_micros, unpriced)
     since = " since the first session" if state.restarts else ""
     return [
         f"{plural(spent.tokens_in, 'token')} in, {spent.tokens_out} out",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -14,7 +13,7 @@ from orchestra.cli.screen.words import describe
 from orchestra.cli.terminal import many_lines
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
-from orchestra.graph.drawing import Box, Drawing, Line, draw
+from orchestra.graph.drawing import LABEL_LENGTH, Drawing, draw, edge_keys, is_jump, labels_of, outline, path_of
 from orchestra.graph.model import Edge, Graph
 from orchestra.graph.report import duration_words
 from orchestra.run.events import (
@@ -315,74 +314,6 @@ def _cut(who: str, text: str, command: str) -> PageMessage:
 
 
 SIGNS = {"success": "✓", "partial_success": "✓", "fail": "✗", "retry": "↻", "running": "▶", "skipped": "·", "": "·"}
-
-_OUTLINES: Mapping[str, Sequence[tuple[float, float]]] = {
-    "Mdiamond": ((0.12, 0), (0.88, 0), (1, 0.5), (0.88, 1), (0.12, 1), (0, 0.5)),
-    "diamond": ((0.5, -0.25), (1.1, 0.5), (0.5, 1.25), (-0.1, 0.5)),
-    "hexagon": ((0.1, 0), (0.9, 0), (1.03, 0.5), (0.9, 1), (0.1, 1), (-0.03, 0.5)),
-    "parallelogram": ((0.08, 0), (1.05, 0), (0.92, 1), (-0.05, 1)),
-    "component": ((0, 0), (1, 0), (0.93, 1), (0.07, 1)),
-    "tripleoctagon": ((0.07, 0), (0.93, 0), (1, 1), (0, 1)),
-}
-"""Corners of a node's shape, as shares of its box; other shapes are boxes."""
-
-
-def outline(shape: str, box: Box) -> str:
-    """The points of a node's shape; empty for a box."""
-    left, top = box.x - box.width / 2, box.y - box.height / 2
-    corners = _OUTLINES.get(shape, ())
-    return " ".join(f"{left + x * box.width:.1f},{top + y * box.height:.1f}" for x, y in corners)
-
-
-def path_of(line: Line) -> str:
-    """A line's path: straight down where it starts and ends, curved between."""
-    (x, y), *rest = line.points
-    if line.edge.source == line.edge.target:
-        return f"M{x:.1f},{y:.1f} C" + " ".join(f"{px:.1f},{py:.1f}" for px, py in rest)
-    parts = [f"M{x:.1f},{y:.1f}"]
-    for px, py in rest:
-        half = (py - y) / 2
-        parts.append(f"C{x:.1f},{y + half:.1f} {px:.1f},{py - half:.1f} {px:.1f},{py:.1f}")
-        x, y = px, py
-    return " ".join(parts)
-
-
-def edge_keys(lines: Sequence[Line]) -> list[str]:
-    """Return the edges as events name them: source->target, with #n for the n-th of a pair.
-
-    ``jump`` comes before a jump without an edge.
-    """
-    keys = []
-    seen: Counter[str] = Counter()
-    for line in lines:
-        name = f"{line.edge.source}->{line.edge.target}"
-        seen[name] += not is_jump(line)
-        keys.append(f"jump {name}" if is_jump(line) else f"{name}#{seen[name]}" if seen[name] > 1 else name)
-    return keys
-
-
-LABEL_LENGTH, LETTER, ROW = 26, 5.8, 13.0
-"""Letters of a label that are shown; the width of one, and the height of a row of them, in pixels."""
-
-
-def labels_of(lines: Sequence[Line]) -> Iterator[tuple[str, float, float]]:
-    """The labels of edges and where their middles stand: one that would cover another moves down."""
-    placed: list[tuple[float, float, float]] = []
-    for line in lines:
-        text = line.edge.label or line.edge.condition.text
-        if not text:
-            continue
-        x, y = line.label
-        half = min(len(text), LABEL_LENGTH) * LETTER / 2
-        while any(abs(x - other) < half + its and abs(y - at) < ROW for other, at, its in placed):
-            y += ROW
-        placed.append((x, y, half))
-        yield text, x, y
-
-
-def is_jump(line: Line) -> bool:
-    """Whether a line leads to a retry target."""
-    return line.edge.index < 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,6 +209,26 @@ def _used_words(used: RunUsage, failed: int) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def cost_words(micros: int, unpriced: bool) -> str:
+    """A cost, and that some or all of it has no price."""
+    if unpriced and not micros:
+        return "unpriced"
+    return dollars(micros, 4) + (" and more, unpriced" if unpriced else "")
+
+
+def usage_line(used: RunUsage) -> str:
+    """What agents used, in words."""
+    cached = f" ({used.cache_read} cached)" if used.cache_read else ""
+    parts = [
+        plural(used.turns, "agent turn"),
+        plural(used.tool_calls, "tool call") if used.tool_calls else "",
+        f"{plural(used.tokens_in, 'token')} in{cached}",
+        f"{used.tokens_out} out",
+        cost_words(used.cost_micros, used.unpriced),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _shorten(event: ConversationCompacted) -> str:
     if not event.model:
         return "old results of tools were removed"
