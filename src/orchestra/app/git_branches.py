@@ -73,6 +73,21 @@ async def branches_of(state: RunState, settings: Settings) -> tuple[SessionBranc
     return tuple(found)
 
 
+async def merged_into(state: RunState, settings: Settings) -> dict[str, str]:
+    """The branches, by repository, that have a session's work already; nothing of one that cannot be read."""
+    try:
+        repos = await branches_of(state, settings)
+    except (ConfigError, WorkspaceError):
+        return {}
+    return {
+        repo.repo: repo.base_branch
+        for repo in repos
+        if repo.tip not in ("", repo.base)
+        and repo.base_branch
+        and await repo.git.ok("merge-base", "--is-ancestor", repo.tip, f"refs/heads/{repo.base_branch}")
+    }
+
+
 async def merge(store: Store, settings: Settings, name: str, *, force: bool = False) -> list[GitAction]:
     """Merge a session's branches into what is checked out in its repositories.
 

@@ -88,6 +88,9 @@ async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> l
         )
         found.append(await _record_pull(repo, pull, url) if push else pull)
     if not found:
+        for repo in code.repos:
+            if repo.tip not in ("", repo.base):
+                raise ConfigError(f"{repo.own} is in {repo.base_branch} already; no pull request is needed")
         raise ConfigError(f"session {code.row.session} changed nothing that could be pulled")
     return found
 

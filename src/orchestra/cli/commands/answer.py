@@ -35,6 +35,7 @@ from orchestra.clock import SystemClock
 from orchestra.engine.pending import OpenQuestion
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, SessionNotFound
+from orchestra.graph.report import plural
 from orchestra.ports import Store, Unanswered
 from orchestra.run.questions import Answer, choices_in_words, pick_option, short_id
 from orchestra.run.views import ENDED, Pending, Phase, Summary
@@ -85,7 +86,7 @@ def inbox(
 ) -> int:
     """List the open questions of all sessions; on a terminal, answer them one by one.
 
-    Exit codes: 0: also if there are no questions.
+    The exit code is 0 also if there are none.
     """
     at, as_json = options.access(), options.as_json
     if not exists(at.settings) and not watch:
@@ -161,8 +162,8 @@ async def _not_open(store: Store, found: SessionQuestions, wanted: str, as_json:
     if before is not None:
         say_answered(before, "", as_json)
         return FAILED
-    asks = f"no question {wanted!r}" if wanted else "no question"
-    message = f"session {name} ({found.summary.phase}) has {one_line(asks, 100)} that waits for an answer"
+    asks = f"no open question {wanted!r}" if wanted else "no open question"
+    message = f"session {name} ({found.summary.phase}) has {one_line(asks, 100)}"
     if found.open:
         message += f"; open: {one_line(', '.join(short_id(one.question.id) for one in found.open), 300)}"
     if as_json:
@@ -209,7 +210,7 @@ def say_answered(done: AnswerResult, aim: str, as_json: bool) -> None:
     say(f"{name} answered: {label}" + (f", “{words}”" if words else ""))
     waiting = sum(not one.answered for one in done.summary.questions)
     if waiting:
-        say(f"  {waiting} more: orchestra answer{aim} {done.summary.session}")
+        say(f"  {plural(waiting, 'more question')}: orchestra answer{aim} {done.summary.session}")
     if not done.summary.alive and done.summary.phase is not Phase.WAITING:
         say(f"  continue: orchestra resume{aim} {done.summary.session}")
 

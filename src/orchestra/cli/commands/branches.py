@@ -69,8 +69,9 @@ def cleanup(
 ) -> int:
     """List the branches and worktrees of ended sessions, and remove them with --yes.
 
-    What is running, paused, waiting, unmerged or uncommitted is kept, each with its reason. What was removed can be
-    brought back for 14 days. --sessions removes the records of sessions instead, if the store is a folder.
+    Running, paused and waiting sessions and unmerged or uncommitted work are kept, each with its reason. What was
+    removed can be brought back for 14 days. --sessions removes the records of sessions instead, if the store is a
+    folder.
     """
     older_ms = _age(older_than or ("90d" if sessions else "7d"))
     again = f" --older-than {older_than}" if older_than else ""
@@ -103,7 +104,7 @@ def pr(
 ) -> int:
     """Push a session's branch and open a pull request with gh, or print its title and text.
 
-    The text is made from the record: goal, nodes, verdicts, cost.
+    The text comes from the record: goal, nodes, verdicts, cost.
     """
     at = options.access()
     for pull in at.write(lambda store: pulls(store, at.settings, session, push=not dry_run), session):

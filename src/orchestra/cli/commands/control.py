@@ -19,7 +19,7 @@ from orchestra.app.stores import open_store
 from orchestra.cli.errors import INTERRUPTED
 from orchestra.cli.outlet import drain, outlets
 from orchestra.cli.people import console, terminal
-from orchestra.cli.screen.ended import say_ended
+from orchestra.cli.screen.ended import read_end, say_ended
 from orchestra.cli.screen.views import SessionOptions, View
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess
 from orchestra.cli.terminal import complain, one_line, say, say_json
@@ -38,7 +38,7 @@ from orchestra.run.views import Phase
 def attach(session: Session, *, shown: SessionOptions) -> int:
     """Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.
 
-    A node of a child session is shown after the node that runs the child: check/lint. With --json-stream, every
+    A node of a child session is shown with the node that runs the child, as check/lint. With --json-stream, every
     line names its session.
 
     Exit codes: 0: it succeeded; 1: it failed; 9: no such session; 130: it is paused, its runner is gone, or you
@@ -55,7 +55,7 @@ def attach(session: Session, *, shown: SessionOptions) -> int:
                 left.set()
                 return _leave(at, row)
             last, state = watched
-            return say_ended(shown, at, last.session, last.context_id, state, last.mirror_of)
+            return say_ended(shown, at, await read_end(store, at, last, state))
         finally:
             with _leaving(left.set):
                 await drain(streams, left)

@@ -49,7 +49,11 @@ def doctor(
         bool, typer.Option("--drop-lost", help="With --repair: delete the turns that depend on lost data.")
     ] = False,
     settle: Annotated[
-        bool, typer.Option("--settle", help="Prepare the store's folder for the original CXDB server.")
+        bool,
+        typer.Option(
+            "--settle",
+            help="Sync the files of the store, so that the original CXDB server can open its folder.",
+        ),
     ] = False,
     live: Annotated[
         bool, typer.Option("--live", help="Ask one model of each configured provider; costs a fraction of a cent.")

@@ -55,7 +55,7 @@ def export(
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Write one HTML page instead (- for standard output): graph, timeline, talks, changes, cost.",
+            help="Write an HTML page instead (- for standard output): graph, timeline, conversations, cost.",
         ),
     ] = None,
     *,

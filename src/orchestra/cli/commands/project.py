@@ -145,7 +145,9 @@ def _say_next(folder: Path, texts: Mapping[str, str], provider: str) -> None:
 
 
 def config(
-    action: Annotated[str, typer.Argument(metavar="show", help="What to do: show.")],
+    action: Annotated[
+        str, typer.Argument(metavar="[show]", help="Show the settings: the only action.", show_default=False)
+    ] = "show",
     pipeline: Annotated[
         str, typer.Argument(metavar="[PIPELINE]", help="Settings for this pipeline.", show_default=False)
     ] = "-",

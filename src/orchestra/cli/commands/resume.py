@@ -47,7 +47,7 @@ def resume(
         typer.Option(
             "--interrupted",
             metavar="WHAT",
-            help="rerun or fail an interrupted node (default: its on_interrupt).",
+            help="What to do with an interrupted node: rerun or fail (default: its on_interrupt).",
             show_default=False,
         ),
     ] = "",

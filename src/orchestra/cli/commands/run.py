@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -34,20 +34,19 @@ from orchestra.cli.outlet import (
     outlets,
 )
 from orchestra.cli.people import RunOptions, interviews_for, listeners_for
-from orchestra.cli.screen.ended import as_object, say_ended
+from orchestra.cli.screen.ended import SessionEnd, as_object, read_end, say_ended
 from orchestra.cli.screen.views import View
 from orchestra.cli.stores import StoreAccess, on_silence
 from orchestra.cli.terminal import complain, one_line, progress, say_json
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control, SessionControl
-from orchestra.engine.sessions import find, summarize
+from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, SessionTaken, StoreError, StoreFull, StoreGone
 from orchestra.graph.inputs import unused_variables
 from orchestra.graph.report import plural
 from orchestra.ports import Store
 from orchestra.run.events import LiveEvent, Meta, StoreSilent
-from orchestra.run.views import Pending
 
 
 def run(
@@ -66,7 +65,7 @@ def run(
     ] = "",
     max_cost: MaxCost = None,
     dry_cost: Annotated[
-        bool, typer.Option("--dry-cost", help="Print the known bounds of what a run costs, and do not run.")
+        bool, typer.Option("--dry-cost", help="Print the highest possible cost, as far as known, and exit.")
     ] = False,
     detach: Detach = False,
     env_file: EnvFile = None,
@@ -191,7 +190,6 @@ class ShownRun:
         self._control = Control(SessionControl(interviews, note=self._note))
         self._store: Store | None = None
         self._run: Run | None = None
-        self._questions: Sequence[Pending] = ()
         self._done = False
         self._signalled = asyncio.Event()
 
@@ -203,15 +201,14 @@ class ShownRun:
         seconds = STOPPED_SECONDS
         with handle_signals(self._control, self._note, self._leave, self._hurry):
             try:
-                run = await self._walk()
-                seconds = ENDED_SECONDS if run.state.result is not None else STOPPED_SECONDS
-                state, asked = run.live, self._questions
-                return say_ended(self._shown, self._at, run.session, run.context_id, state, questions=asked)
+                end = await self._walk()
+                seconds = ENDED_SECONDS if end.state.result is not None else STOPPED_SECONDS
+                return say_ended(self._shown, self._at, end)
             finally:
                 self._done = True
                 self._say_unread(await drain(self._streams, self._signalled, seconds))
 
-    async def _walk(self) -> Run:
+    async def _walk(self) -> SessionEnd:
         try:
             with self._at.aiming():
                 run, pipeline = await self._open()
@@ -219,8 +216,8 @@ class ShownRun:
                     if run.state.result is None:
                         self._announce(run, pipeline)
                     await run.walk()
-                if run.live.waiting:
-                    self._questions = await self._open_questions(run.session)
+                assert self._store is not None
+                return await read_end(self._store, self._at, await find(self._store, run.session), run.live)
         except StoreError as error:
             if self._run is None:
                 raise
@@ -230,13 +227,6 @@ class ShownRun:
         finally:
             self._view.close()
             await _close(self._store)
-        return run
-
-    async def _open_questions(self, session: str) -> list[Pending]:
-        assert self._store is not None
-        row = await find(self._store, session)
-        summary = await summarize(self._store, row, time.time_ns() // 1_000_000)
-        return [question for question in summary.questions if not question.answered]
 
     async def _open(self) -> tuple[Run, Pipeline]:
         with progress() as tell:

@@ -271,7 +271,9 @@ def _say_sum(reports: Sequence[CheckReport], seconds: float) -> None:
 def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="A new or empty folder; else a temporary one.", show_default=False),
+        typer.Argument(
+            metavar="[DIR]", help="A new or empty folder (default: a temporary one).", show_default=False
+        ),
     ] = None,
 ) -> int:
     """Show a team of simulated agents on a scratch repository.

@@ -196,7 +196,7 @@ def model_server(
         list[str] | None,
         typer.Argument(
             metavar="-- COMMAND",
-            help="Run this with the providers' variables set to the server, then stop; ends with its exit code.",
+            help="Run this command with the providers' variables set to the server, then stop with its exit code.",
             show_default=False,
         ),
     ] = None,
@@ -213,7 +213,7 @@ def model_server(
 
     It speaks Anthropic Messages, OpenAI Chat Completions and Responses (Azure's addresses too), Gemini (Vertex AI's
     too) and Bedrock's Converse, on this machine only. Its first line of output is its address; GET /_requests there
-    shows what it was asked.
+    returns the requests that it received.
     """
     if sys.argv[-1] == "--":
         raise typer.BadParameter("name a command after --")

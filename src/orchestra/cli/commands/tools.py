@@ -71,7 +71,7 @@ def trust(
 def mcp() -> int:
     """Offer a running node's tools to the CLI agent that started this (an MCP server over stdio).
 
-    A run writes this command into the settings of the CLI agents that it starts; by hand it does nothing.
+    A run writes this command into the settings of the CLI agents that it starts; run by hand it does nothing.
     """
     from orchestra.agents.tools.mcp_server import serve_stdio
     from orchestra.agents.tools.tool_socket import SOCKET, TOKEN

@@ -13,7 +13,7 @@ from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
 from orchestra.app.stopped import StoppedSession
-from orchestra.cli.screen.ended import code_lines, question_lines, took_ms
+from orchestra.cli.screen.ended import question_lines, read_code, took_ms
 from orchestra.cli.screen.summary import SIGNS, as_json_of, say_next, summary_of
 from orchestra.cli.screen.words import answer_words, cost_words, usage_line
 from orchestra.cli.stores import StoreAccess
@@ -26,7 +26,6 @@ from orchestra.graph.report import duration_words, plural, wrap
 from orchestra.ports import Store
 from orchestra.run.events import (
     ChildStarted,
-    CleanupCompleted,
     EdgeSelected,
     InterviewCompleted,
     ParallelBranchCompleted,
@@ -89,7 +88,7 @@ async def read_session(
     parent, made = await _relatives(store, row, stops)
     if not detail:
         state = await _state(store, row)
-        code = await _code(store, row, state, at) if summary.phase in ENDED else ()
+        code = await read_code(store, at, row, state) if summary.phase in ENDED else ()
         return SessionDetail(summary=summary, state=state, parent=parent, made=made, code=code)
     turns = await with_branches(store, row)
     told = [(path, event) for path, turn in turns if (event := recorded_in(turn)) is not None]
@@ -107,7 +106,7 @@ async def read_session(
         state=state,
         parent=parent,
         made=made,
-        code=await _code(store, row, state, at) if summary.phase in ENDED else (),
+        code=await read_code(store, at, row, state) if summary.phase in ENDED else (),
         nodes=node_rows(state, told),
         branches=branch_rows(told),
         models=models,
@@ -171,14 +170,6 @@ def _in_all(state: RunState, summary: Summary, models: Iterable[RunUsage]) -> Sp
         tokens_out=max(state.spent.tokens_out, sum(each.tokens_out for each in used)),
         cost_micros=max(state.spent.cost_micros, summary.cost_micros),
     )
-
-
-async def _code(store: Store, row: Row, state: RunState, at: StoreAccess) -> Sequence[str]:
-    """Where the code of an ended session is, as its run said at its end, without what was removed since."""
-    since = [] if not state.workspace else _events(await legible(store, row.mailbox))
-    ended = 0 if state.result is None else state.result.ended_ms
-    removed = [one.event for one in since if isinstance(one.event, CleanupCompleted) and one.meta.at >= ended]
-    return code_lines(state, at, removed)
 
 
 async def _relatives(store: Store, row: Row, stops: Mapping[str, StoppedSession]) -> tuple[str, list[Summary]]:

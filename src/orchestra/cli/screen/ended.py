@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Sequence
+import time
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from orchestra.app.git_branches import merged_into
 from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, WAITS
 from orchestra.cli.screen.views import SessionOptions, tell_reader
 from orchestra.cli.screen.words import SHORT
 from orchestra.cli.stores import StoreAccess
 from orchestra.cli.terminal import GREEN, RED, YELLOW, fit, many_lines, one_line, room, say_json, time_since
+from orchestra.engine.gaps import legible
+from orchestra.engine.loading import recorded_in
+from orchestra.engine.sessions import Row, summarize
 from orchestra.graph.report import dollars, duration_words, paint, plural, wrap
+from orchestra.ports import Store
 from orchestra.run.codec import preview_of
 from orchestra.run.events import CleanupCompleted
 from orchestra.run.questions import choices_in_words, short_id
@@ -19,29 +26,52 @@ from orchestra.run.state import RepoRecord, RunState
 from orchestra.run.views import Pending, limit_setting, raised_limit
 
 
-def say_ended(
-    shown: SessionOptions,
-    at: StoreAccess,
-    session: str,
-    context_id: int,
-    state: RunState,
-    mirror_of: str = "",
-    questions: Sequence[Pending] = (),
-) -> int:
-    """Print the result and the next command; return the exit code (C2).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnd:
+    """A session that no longer runs: the questions that it waits for, also below it, and where its code is."""
 
-    A mirror is resumed in its original. ``questions`` are those that the session waits for, also of its branches
-    and children.
-    """
+    row: Row
+    state: RunState
+    questions: Sequence[Pending] = ()
+    code: Sequence[str] = ()
+
+
+async def read_end(store: Store, at: StoreAccess, row: Row, state: RunState) -> SessionEnd:
+    """Read what the closing lines say besides the state."""
+    questions: Sequence[Pending] = ()
+    if state.waiting and not row.mirror_of:
+        found = await summarize(store, row, time.time_ns() // 1_000_000)
+        questions = [question for question in found.questions if not question.answered]
+    return SessionEnd(row=row, state=state, questions=questions, code=await read_code(store, at, row, state))
+
+
+async def read_code(store: Store, at: StoreAccess, row: Row, state: RunState) -> list[str]:
+    """Where the code of a session is, without what was removed since, and whether it was merged."""
+    if not state.workspace:
+        return []
+    since = [recorded_in(turn) for turn in await legible(store, row.mailbox)]
+    ended = 0 if state.result is None else state.result.ended_ms
+    removed = [
+        one.event
+        for one in since
+        if one is not None and isinstance(one.event, CleanupCompleted) and one.meta.at >= ended
+    ]
+    merged = await merged_into(state, at.settings) if state.result is not None else {}
+    return code_lines(state, at, removed, merged)
+
+
+def say_ended(shown: SessionOptions, at: StoreAccess, end: SessionEnd) -> int:
+    """Print the result and the next command; return the exit code (C2). A mirror is resumed in its original."""
+    state = end.state
     result = state.result
     code = _code_of_stopped(state) if result is None else 0 if result.good else FAILED
     if shown.json == "object":
         status = result.status if result is not None else _phase(state)
         detail = result.text if result is not None else state.paused
-        told = as_object(session, context_id, state)
+        told = as_object(end.row.session, end.row.context_id, state)
         say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
     elif not shown.json:
-        for line in (*_last_lines(state, shown.colour), *_next(at, session, state, mirror_of, questions)):
+        for line in (*_last_lines(state, shown.colour), *_next(at, end)):
             tell_reader(line)
     return code
 
@@ -174,24 +204,22 @@ def _asks(state: RunState, aim: str, session: str, questions: Sequence[Pending])
     return [*lines, f"  then: orchestra resume{aim} {session}"]
 
 
-def _next(
-    at: StoreAccess, session: str, state: RunState, mirror_of: str, questions: Sequence[Pending]
-) -> list[str]:
+def _next(at: StoreAccess, end: SessionEnd) -> list[str]:
     if at.settings.place == "memory":
         return ["  nothing was saved: the store was in memory"]
-    aim = at.aim
-    look = "\n".join([f"  details: orchestra status{aim} {session} --detail", *code_lines(state, at)])
+    aim, session, state = at.aim, end.row.session, end.state
+    look = [f"  details: orchestra status{aim} {session} --detail", *end.code]
     if state.result is not None and state.result.good:
-        return [look]
-    if state.waiting and not mirror_of:
-        return _asks(state, aim, session, questions)
-    if mirror_of:
-        return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
+        return look
+    if end.row.mirror_of:
+        return [*look, f"  resume: in the original store, {one_line(end.row.mirror_of, 1000)}"]
+    if state.waiting:
+        return _asks(state, aim, session, end.questions)
     back = _source_of_failure(state)
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
     higher = higher_limit(raised_limit(state))
     first = raise_first(limit_setting(state), higher)
-    return [look, *first, *again, f"  resume: orchestra resume{aim} {session}{higher}"]
+    return [*look, *first, f"  resume: orchestra resume{aim} {session}{higher}", *again]
 
 
 def raise_first(limit: str, flag: str) -> list[str]:
@@ -220,10 +248,13 @@ def _source_of_failure(state: RunState) -> str:
     return max(failed, key=lambda node: state.nodes[node].ended_ms, default="")
 
 
-def code_lines(state: RunState, at: StoreAccess, removed: Sequence[CleanupCompleted] = ()) -> list[str]:
+def code_lines(
+    state: RunState, at: StoreAccess, removed: Sequence[CleanupCompleted], merged: Mapping[str, str]
+) -> list[str]:
     """Where the code of a session is, and what can be done with it: the last lines of a run (W2).
 
-    Of branches that were ``removed`` since, only that is said, and where they are kept.
+    Of branches that were ``removed`` since, only that is said, and where they are kept. ``merged`` are the
+    branches, by repository, that have the work already.
     """
     workspace = at.settings.workspace
     places = {repo.name: str(repo.path) for repo in workspace.repos} if workspace is not None else {}
@@ -241,13 +272,18 @@ def code_lines(state: RunState, at: StoreAccess, removed: Sequence[CleanupComple
         lines = ["  code: no changes on the session's branch" if left else "  code: no changes"]
     for name, known in there.items():
         base = known.base_branch or known.base[:SHORT]
-        lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
+        where = f"{name} on {known.branch} ({known.commit[:SHORT]})"
+        if name in merged:
+            lines.append(f"  code: {where}, merged into {merged[name]}")
+            continue
+        lines.append(f"  code: {where}")
         lines.append(f"  diff: git -C {shlex.quote(places.get(name, known.path))} diff {base}...{known.branch}")
         if known.not_pushed:
             lines.append(
                 f"  push failed: {known.not_pushed.rstrip('.')}; `orchestra pr{at.aim} {state.session}` pushes it"
             )
-    return lines + left + (_ways(state, at.aim, changed=bool(there)) if (there or left) and state.result else [])
+    ways = _ways(state, at.aim, changed=bool(there.keys() - merged.keys())) if there or left else []
+    return [*lines, *left, *(ways if state.result is not None else [])]
 
 
 def _ways(state: RunState, aim: str, *, changed: bool) -> list[str]:
