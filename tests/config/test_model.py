@@ -130,6 +130,8 @@ def test_an_empty_file_and_empty_sections_are_the_defaults() -> None:
         ("prices: {m: {input: 1}}", "1:10", "prices.m: output is missing", ""),
         ("agents: {r: {fallbacks: [gpt-5]}}", "1:26", "'gpt-5' is not provider:model", "openai:gpt-5"),
         ("pipelines: {a.dot: {backnd: x}}", "1:21", 'pipelines."a.dot".backnd: unknown key', "'backend'"),
+        ("providers: {openai: {api_key_env: sk-a-1}}", "1:35", "providers.openai.api_key_env", "OPENAI_API_KEY"),
+        ("providers: {openai: {timeout: 0s}}", "1:31", "providers.openai.timeout", "remove"),
     ],
 )
 def test_a_mistake_has_its_place_its_path_and_what_was_meant(text: str, place: str, message: str, fix: str) -> None:

@@ -200,7 +200,8 @@ def _configuration(error: ConfigError) -> None:
     found = Diagnostic(
         rule="settings", severity=Severity.ERROR, message=error.message, span=error.span, fix=error.fix
     )
-    complain(report.format_diagnostic(found, width=width(sys.stderr), colour=use_colour("auto", sys.stderr)))
+    text = report.format_diagnostic(found, width=width(sys.stderr), colour=use_colour("auto", sys.stderr))
+    complain(Redactor(known_secrets()).text(text))  # the line may hold a key that was written in the wrong place
 
 
 def _store(error: StoreError) -> int:

@@ -157,7 +157,7 @@ class ToolEntry:
     command: str = key(word, "shell command; arguments as {{ name }}", default="")
     description: str = key(text, "what it does, for the model", default="")
     args: Mapping[str, Mapping[str, Any]] = key(MapOf(argument), "arguments, each a JSON Schema", factory=dict)
-    timeout: float | None = key(length, "how long a call may take", default=None)
+    timeout: float | None = key(bound(length), "how long a call may take", default=None)
     approve: Approval = key(approval, "which calls need a person's approval", factory=Approval)
     read_only: bool = key(flag, "whether it changes nothing, so that it may be run again", default=False)
     idempotent: bool = key(flag, "whether it is safe to run again", default=False)
@@ -196,7 +196,7 @@ class McpServer:
     cwd: str = key(word, "its working directory", default="")
     url: str = key(word, "address of a server that speaks HTTP", default="")
     headers: Mapping[str, str] = key(strings, "HTTP headers; ${NAME} is a variable's value", factory=dict)
-    timeout: float | None = key(length, "how long a call may take", default=None)
+    timeout: float | None = key(bound(length), "how long a call may take", default=None)
     approve: Approval = key(approval, "which calls need a person's approval", factory=Approval)
     tools: tuple[str, ...] | None = key(list_of(word), "the tools to offer; all where it is not set", default=None)
     sandbox: bool = key(flag, "whether its program runs in the sandbox, where there is one", default=True)
@@ -298,7 +298,7 @@ class Humans:
     )
     notify: str = key(word, "command that gets each question as JSON", default="")
     timeout: float | None = key(
-        length, "how long a person has for a question that sets no time itself", default=None
+        bound(length), "how long a person has for a question that sets no time itself", default=None
     )
 
 

@@ -14,6 +14,7 @@ from orchestra.config.schema import (
     Section,
     SettingPlace,
     address,
+    bound,
     choice,
     flag,
     key,
@@ -23,6 +24,7 @@ from orchestra.config.schema import (
     mapping,
     number,
     suggestion,
+    variable,
     whole,
     word,
 )
@@ -85,10 +87,10 @@ class Provider:
         choice("none", "minimal", "low", "medium", "high", "xhigh"), "reasoning effort", default=""
     )
     base_url: str = key(address, "address of its API", default="", aliases=("api_base",))
-    api_key_env: str = key(word, "environment variable that holds its key", default="")
+    api_key_env: str = key(variable, "environment variable that holds its key", default="")
     api: str = key(choice("chat", "responses"), "which of OpenAI's protocols", default="")
     retries: int = key(whole(0, 100), "repeats of a call that failed for a moment (A3)", default=5)
-    timeout: float = key(length, "time without a byte after which a call has failed", default=300.0)
+    timeout: float = key(bound(length), "time without a byte after which a call has failed", default=300.0)
     fallbacks: tuple[str, ...] = key(list_of(word), "provider:model to use when it fails (A15)", default=())
     prompt_cache: bool = key(flag, "whether prompts are cached where it can (A14)", default=True)
     options: Mapping[str, Any] = key(mapping, "further options of its client", factory=dict)

@@ -371,6 +371,15 @@ def address(value: Any, place: SettingPlace) -> str:
     return word(value, place)
 
 
+def variable(value: Any, place: SettingPlace) -> str:
+    """The name of an environment variable; a value in its place, such as a key, is not repeated."""
+    found = word(value, place)
+    if found is not WRONG and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", found):
+        fix = "write a name such as OPENAI_API_KEY, and set that variable"
+        return place.fault("is not the name of an environment variable", fix)  # type: ignore[no-any-return]
+    return found
+
+
 def suggestion(name: str, known: Any) -> str:
     """What was probably meant, else what is known here."""
     names = list(dict.fromkeys(known))

@@ -138,7 +138,10 @@ class Survey:
         """Whether every way of a run to ``node`` leads through ``first``; a node comes only after itself."""
         if node == first:
             return True
-        return self._before is not None and not self._before.is_before(self.index[node], self.index[first])
+        here, there = self.index[first], self.index[node]
+        if self._before is None or not (self.reached[here] and self.reached[there]):
+            return False
+        return not self._before.is_before(there, here)
 
     @cached_property
     def _before(self) -> Before | None:
