@@ -224,6 +224,16 @@ def test_another_pipeline_may_take_over(tmp_path: Path) -> None:
     assert [event["of"] for event in events(tmp_path) if event["event"] == "StageRetrying"] == [2, 2]
 
 
+def test_the_goal_of_a_pipeline_that_takes_over_is_the_sessions_from_then_on(tmp_path: Path) -> None:
+    failed(tmp_path)
+    (tmp_path / "new.dot").write_text(LINE.replace("MORE", "").replace("{", '{ goal="another"', 1))
+    call(tmp_path, "resume", "last", "--graph", "new.dot")
+    resumed = [event for event in events(tmp_path) if event["event"] == "PipelineResumed"]
+    assert resumed[-1]["goal"] == "another"
+    again = call(tmp_path, "resume", "last")
+    assert "has changed" not in again.stderr
+
+
 def test_a_pipeline_without_a_recorded_node_is_refused(tmp_path: Path) -> None:
     failed(tmp_path)
     before = events(tmp_path)

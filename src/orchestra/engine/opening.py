@@ -297,6 +297,7 @@ def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed
     event = resumption(plan.graph, state, interrupted=decided, why=why)
     if plan.graph_hash != state.graph_hash or (plan.given and plan.dotfiles):
         event = change(event, dot=plan.dot, file=plan.file, graph_hash=plan.graph_hash, dotfiles=plan.dotfiles)
+        event = change(event, pipeline=plan.graph.name, goal=plan.graph.goal)
     if plan.simulation != state.simulation and not isinstance(plan.simulation, BlobRef):
         event = change(event, simulation=plan.simulation)
     if wiring.secrets is not None and wiring.secrets != state.secrets:

@@ -137,6 +137,8 @@ class PipelineResumed:
     ``steps`` or ``route`` after a failure; of an interrupted node it names what continues in it.
     """
 
+    pipeline: str = tag(10, "string", "name of the graph, where it is another", default="")
+    goal: str = tag(11, "string", "its goal", default="")
     dot: Text = tag(13, "text", "the pipeline's text from now on, where it is another", default="")
     file: str = tag(14, "string", "where that text came from", default="")
     graph_hash: str = tag(15, "string", "BLAKE3-256 of that text, in hex", default="")

@@ -116,19 +116,17 @@ def _fold_end(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
     return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
 
 
+_TAKES_OVER = ("pipeline", "dot", "file", "graph_hash", "dotfiles", "simulation", "max_cost_micros", "secrets")
+"""What a resume may replace."""
+
+
 def _on_pipeline_resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
     """A runner continues: after a failure at the node that it names, else at the current node."""
     changes = {**_idle(state, meta), "void_until": max(state.void_until, event.void_until)}
-    if event.dot:
-        changes |= {"dot": event.dot, "file": event.file, "graph_hash": event.graph_hash}
-    if event.dotfiles:
-        changes["dotfiles"] = event.dotfiles
-    if event.simulation:
-        changes["simulation"] = event.simulation
-    if event.max_cost_micros:
-        changes["max_cost_micros"] = event.max_cost_micros
-    if event.secrets:
-        changes["secrets"] = event.secrets
+    given = [name for name in _TAKES_OVER if getattr(event, name)]
+    if event.pipeline:
+        given.append("goal")
+    changes |= {name: getattr(event, name) for name in given}
     if state.failed and event.granted != "route":
         changes |= {"result": None, "ended": None, "next_node": event.node}
     else:
