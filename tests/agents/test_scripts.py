@@ -55,6 +55,7 @@ def test_words_of_older_yaml_stay_words(text: str) -> None:
 def test_an_empty_script_scripts_nothing() -> None:
     assert script("") == {}
     assert script("# nothing yet") == {}
+    assert parse_script(Source("script.yaml", ""), Cast(nodes=GRAPH.nodes)).text, "the agents are simulated"
 
 
 @pytest.mark.parametrize(

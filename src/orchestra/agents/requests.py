@@ -75,8 +75,8 @@ class ModelRequests:
         after, limit = QUIET * self._rules.silence, self._rules.silence
 
         async def tell() -> None:
-            message = f"{self._model.name} has sent nothing for {after:g} s; the call fails after {limit:g} s"
-            warn(self._task, message, "silent_model")
+            silence = f"has written nothing for {after:g} s; the call fails after {limit:g} s of silence"
+            warn(self._task, f"{self._model.name} {silence}", "silent_model")
             await self._task.scope.settle()
 
         silence = _Silence(after, tell)

@@ -62,7 +62,11 @@ def parse_script(source: Source, cast: Cast) -> Scenario:
     def whole(data: Any, place: SettingPlace) -> Scenario:
         return Scenario() if data is None else _scenario(data, place, cast)
 
-    return replace(schema.read(source, whole), text=source.text)
+    return replace(schema.read(source, whole), text=source.text or NO_RESULTS)
+
+
+NO_RESULTS = "# no results\n"
+"""What is recorded of an empty script: every agent is simulated all the same."""
 
 
 _PARTS = ("nodes", "children")

@@ -107,8 +107,8 @@ class Provider:
 
     @property
     def key_value(self) -> str:
-        """Its key; empty where none is set."""
-        return next((os.environ[name] for name in self.key_names if os.environ.get(name)), "")
+        """Its key, without white space around it, as a file of secrets may have; empty where none is set."""
+        return next((key for name in self.key_names if (key := os.environ.get(name, "").strip())), "")
 
     @property
     def lacks_key(self) -> bool:

@@ -109,7 +109,7 @@ def _repo(document: Document, name: str, repo: RepoSection, folder: Path) -> Rep
     return RepoSettings(
         name=name,
         path=Path(os.path.normpath(folder / Path(repo.path).expanduser())),
-        branch_prefix=repo.branch_prefix,
+        branch_prefix=f"{repo.branch_prefix.strip('/')}/" if repo.branch_prefix.strip("/") else "",
         remote=repo.remote,
         push=push,
         clone_depth=repo.clone_depth or 0,

@@ -153,12 +153,25 @@ async def test_no_quota_pauses_the_run_after_one_request(provider: str, tmp_path
         assert good(await here.again(session))
 
 
+FAULTS = [
+    "break_after: 2",
+    "silent_after: 2",
+    "empty: true",
+    "raw: ''",
+    "error: {kind: overloaded, after: 2}",
+    "error: {kind: rate_limit, after: 2}",
+    "error: {kind: server_error, after: 2}",
+]
+
+
 @pytest.mark.parametrize("provider", ["openai", "responses", "anthropic", "google"])
-@pytest.mark.parametrize("fault", ["break_after: 2", "silent_after: 2", "empty: true", "raw: ''"])
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_broken_silent_and_empty_answers_are_asked_again_and_nothing_of_them_counts(
     provider: str, fault: str, tmp_path: Path
 ) -> None:
     script = f"answers: [{{text: half of a long answer, {WRITE}, {fault}}}, {{text: whole}}]"
+    if "error" in fault:
+        script = f"answers: [{{text: half of a long answer, {fault}}}, {{text: whole}}]"
     if fault in ("empty: true", "raw: ''"):
         script = f"answers: [{{{fault}}}, {{text: whole}}]"
     with world(tmp_path, script, provider) as here:
@@ -168,7 +181,7 @@ async def test_broken_silent_and_empty_answers_are_asked_again_and_nothing_of_th
     assert end(session).response == "whole"
     assert not (tmp_path / "a.txt").exists()
     assert len(session.of(AgentResponded)) == 1
-    silences = [event for event in session.of(WarningRaised) if "has sent nothing for 0.4 s" in str(event)]
+    silences = [event for event in session.of(WarningRaised) if "has written nothing for 0.4 s" in str(event)]
     assert bool(silences) == ("silent" in fault)
 
 
@@ -183,6 +196,20 @@ async def test_a_file_whose_name_is_no_unicode_is_recorded_with_question_marks(t
     assert good(session)
     assert session.of(AgentTurnCompleted)[0].files_written == ("caf?",)
     assert "caf?" in (tmp_path / "told.json").read_text()
+
+
+async def test_pings_are_no_silence(tmp_path: Path) -> None:
+    with world(tmp_path, "answers: [{text: slow, pace: 400ms}]", "anthropic") as here:
+        here.timeout = "1s"
+        session = await here.ran()
+        assert len(here.requests) == 1
+    assert good(session)
+
+
+async def test_white_space_around_a_key_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-abcdefgh12345678\n")
+    with world(tmp_path, "answers: [{text: fine}]", "anthropic") as here:
+        assert good(await here.ran())
 
 
 @pytest.mark.parametrize("provider", ["openai", "responses", "anthropic", "google"])

@@ -63,6 +63,8 @@ def _passing(error: Exception, status: int | None) -> bool:
         return True
     if isinstance(error, OSError | TimeoutError | EOFError) or _code(error) in _CODES:
         return True
+    if type(error) is ValueError and any(word in str(error).lower() for word in _IN_STREAM):
+        return True
     kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
     return bool(kinds & _PASSING)
 
@@ -75,9 +77,18 @@ _CODES = frozenset(
         "modelstreamerrorexception",
         "modeltimeoutexception",
         "modelnotreadyexception",
+        "overloaded_error",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "api_error",
+        "timeout_error",
+        "server_error",
     }
 )
-"""Bedrock's failures that pass; in the middle of a stream they have no HTTP status of their own."""
+"""Failures of Bedrock, Anthropic and OpenAI that pass; in the middle of a stream they have no HTTP status."""
+
+_IN_STREAM = ("server_error", "rate_limit", "rate limit", "overloaded", "try again", "error while processing")
+"""Words of a failure in OpenAI's stream of responses, of which LangChain keeps only the message."""
 
 _PASSING = frozenset(
     {

@@ -153,10 +153,14 @@ async def _in_thread(begin: Callable[[], Iterator[Any]]) -> AsyncGenerator[Any, 
 
 
 async def _in_time(stream: AsyncIterator[Any], provider: Provider) -> AsyncIterator[Any]:
-    """The pieces of a stream. Raises ``Transient`` where it is silent for too long."""
+    """The pieces of a stream. Raises ``Transient`` where it is silent for too long.
+
+    Anthropic's client notices that itself, by bytes: while a model works, only pings come, which are no pieces.
+    """
+    limit = None if provider.kind == "anthropic" else provider.timeout
     while True:
         try:
-            async with asyncio.timeout(provider.timeout):
+            async with asyncio.timeout(limit):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
