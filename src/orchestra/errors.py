@@ -240,7 +240,7 @@ class StoreFull(StoreError):
 
 
 class SessionNotFound(StoreError):
-    """No session, context, turn or blob by that name."""
+    """No session, context, turn or blob has that name or id."""
 
 
 class SessionTaken(StoreError):

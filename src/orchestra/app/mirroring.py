@@ -2,8 +2,8 @@
 
 The process beside a run shares nothing with it but a pipe that ends with the run. So the run never waits for the
 server, and what it recorded is sent however it ends. One process at a time sends (``.lock``), a batch of sessions
-at most; of the processes beside runs one leads (``.lead``) and sends for all. Who leads looks once more when it has
-let go, so a run that ends meanwhile leaves its turns to it.
+at most; of the processes beside runs one leads (``.lead``) and sends for all. The leader looks once more after it
+has released the lock, so it also sends the turns of a run that ends meanwhile.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _locks(folder: Path, server: Server, *suffixes: str) -> Iterator[list[Lock]]
 
 
 def _name(folder: Path) -> str:
-    """What tells this folder from all others, also from a copy of it: a copied file has another inode."""
+    """The folder's name, which no other has, not even a copy of it: a copied file has another inode."""
     file = folder / "orchestra" / "mirrors" / "name"
     with contextlib.suppress(OSError, ValueError):
         name, inode = file.read_text(encoding="ascii").split()
@@ -180,7 +180,7 @@ async def send_now(
                     tell(one)
                     before = done.get(one.session)
                     done[one.session] = one if before is None else replace(one, sent=one.sent + before.sent)
-                if not mirror.shaken():
+                if not mirror.server_changed():
                     return list(done.values()), mirror.too_large
     raise StoreUnreachable(f"the mirror {server} keeps losing the connection", fix="see the server's log")
 
@@ -352,7 +352,7 @@ class _Following:
             await _send(store, mirror, row)
             self._last_sent = time.monotonic()
         self._since = since
-        if mirror.shaken():
+        if mirror.server_changed():
             self._todo = sorted(self._rows.values(), key=lambda row: row.context_id)
 
     async def _row(self, store: EmbeddedStore, mirror: Mirror, context: int) -> AsyncIterator[Row]:

@@ -13,7 +13,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A CXDB server: where its two doors are, and how long it is waited for, in seconds."""
+    """A CXDB server: its two addresses, and how long it is waited for, in seconds."""
 
     http_host: str
     http_port: int

@@ -206,7 +206,7 @@ class MemoryStore:
         return Health(kind="memory", place="this process")
 
     async def close(self) -> None:
-        """Let go."""
+        """Do nothing: there is nothing to close."""
 
     def _row(self, context_id: int) -> ContextRow:
         try:

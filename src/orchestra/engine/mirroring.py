@@ -104,15 +104,15 @@ class Mirror:
         return found
 
     def learn(self, found: Sequence[Row]) -> None:
-        """Know sessions, so that those that come from them can be sent."""
+        """Add sessions to those that are known, so that the ones forked from them can be sent."""
         self._known.update({row.context_id: row for row in found})
 
-    def shaken(self) -> bool:
-        """Whether a connection was lost since this was last asked: then nothing that was seen counts any more."""
-        shaken, self._forgot = self._forgot or self._losses != self._server.losses, False
-        if shaken:
+    def server_changed(self) -> bool:
+        """Whether the server may have changed since the last call; everything has to be compared again then."""
+        changed, self._forgot = self._forgot or self._losses != self._server.losses, False
+        if changed:
             self._forget()
-        return shaken
+        return changed
 
     def _forget(self) -> None:
         self._losses, self._listed = self._server.losses, None

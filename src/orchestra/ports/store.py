@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class NewTurn(Struct, frozen=True, kw_only=True):
-    """What is to be appended: a declared type and its payload (msgpack bytes, uncompressed).
+    """A turn to append: a declared type and its payload (msgpack bytes, uncompressed).
 
     ``compression`` is how a client of the server sent it: 0 plain, 1 zstd; it says nothing of how it is stored.
     """
@@ -62,12 +62,12 @@ class Hold(Protocol):
     """A lock on a session (S16), kept until released or until the process dies."""
 
     def release(self) -> None:
-        """Give it back. A second call does nothing."""
+        """Release the lock. A second call does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What a store says of itself: its kind, where it is, and findings, each with a fix."""
+    """A store's kind, its place, and what is wrong with it: findings, each with a fix."""
 
     kind: str
     place: str
@@ -128,21 +128,19 @@ class Store(Protocol):
 
     @property
     def local(self) -> bool:
-        """Whether all who reach the store by this way are on this machine, so that ``hold`` keeps them apart."""
+        """Whether only processes of this machine reach the store, so that ``hold`` is enough between them."""
 
     def hold(self, context_id: int, note: str) -> Hold:
-        """Keep other runners of this machine away from a session.
+        """Lock a session among the runners of this machine; on a server, among those of this process (S16).
 
-        ``SessionTaken`` names the holder by its note.
-
-        Freed by the process's death. On a server it keeps those of this process apart (S16).
+        The lock ends with the process. Raises ``SessionTaken`` with the note of the holder.
         """
 
     def holder(self, context_id: int) -> str | None:
         """The note of the live process of this machine that holds a session, or None."""
 
     async def health(self) -> Health:
-        """What works and what does not."""
+        """Return what is wrong with the store."""
 
     async def close(self) -> None:
-        """Settle what is written and let go. A second call does nothing."""
+        """Settle what was written and close. A second call does nothing."""

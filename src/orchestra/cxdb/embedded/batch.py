@@ -35,7 +35,7 @@ from orchestra.errors import StoreError
 from orchestra.ports.store import Head, NewTurn, Turn
 
 Find = Callable[[bytes], int | None]
-"""The pack offset of a blob that is stored already."""
+"""Returns the pack offset of a stored blob, or None."""
 
 
 TURN_ABOUT = 400
@@ -53,7 +53,7 @@ def check_sizes(blobs: Sequence[bytes], turns: Sequence[NewTurn] = ()) -> None:
 
 
 class Batch:
-    """Return what is to be added to the files after ``state``."""
+    """The bytes to append to the files after ``state``."""
 
     def __init__(self, state: State, now_ms: int, pack: Callable[[bytes], tuple[int, bytes]]) -> None:
         self.now_ms = now_ms
@@ -94,9 +94,9 @@ class Batch:
         self._store(data, digest, find)
         return digest
 
-    def append(self, standing: ContextHead, root: int, turns: Sequence[NewTurn], find: Find) -> tuple[Turn, ...]:
+    def append(self, head: ContextHead, root: int, turns: Sequence[NewTurn], find: Find) -> tuple[Turn, ...]:
         """Turns at the end of a context's chain, whose first turn is ``root``, 0 where it has none yet."""
-        context_id, parent, depth = standing.context_id, standing.turn_id, standing.depth
+        context_id, parent, depth = head.context_id, head.turn_id, head.depth
         depth = depth + 1 if parent else 0
         now_ms, turn_id = self.now_ms, self.next_turn
         log_end, meta_end = self._log_end, self._meta_end
@@ -132,7 +132,7 @@ class Batch:
             parent = turn_id
             depth += 1
             turn_id += 1
-        if not standing.turn_id:
+        if not head.turn_id:
             self.begun.append(added[0])
         self.next_turn, self._log_end, self._meta_end = turn_id, log_end, meta_end
         self.heads[context_id] = parent, depth - 1

@@ -26,7 +26,7 @@ MOST = 1 << 26
 
 
 class ContextHead(NamedTuple):
-    """Where a context stands, when it was made and when it was last appended to (UTC ms)."""
+    """A context's head, when it was made and when it was last appended to (UTC ms)."""
 
     context_id: int
     turn_id: int
@@ -53,7 +53,7 @@ class Contexts:
         """Offsets in heads.tbl of records that fail their check sum, among those that were read."""
 
     def find(self, context_id: int) -> ContextHead | None:
-        """Where a context stands, or None where there is none."""
+        """A context's head, or None for an unknown context."""
         moved = self._moved.get(context_id)
         if moved is not None:
             return moved
@@ -64,7 +64,7 @@ class Contexts:
             return self._moved.get(context_id)
 
     def move(self, context_id: int, turn_id: int, depth: int, at_ms: int) -> None:
-        """A context was made, or its head has moved."""
+        """Set the head of a new or known context."""
         before = self.find(context_id)
         created = at_ms if before is None else before.created_ms
         self._moved[context_id] = ContextHead(context_id, turn_id, depth, created, at_ms)
@@ -72,9 +72,9 @@ class Contexts:
     def descending(self, below: int) -> Iterator[ContextHead]:
         """All contexts with ids smaller than ``below``, largest first."""
         try:
-            for standing in self._both(below):
-                yield standing
-                below = standing.context_id
+            for head in self._both(below):
+                yield head
+                below = head.context_id
         except _BadTable:
             self.rebuild()
             yield from self._both(below)
@@ -188,7 +188,7 @@ class Contexts:
             self.close()
             self._fd = files.open(path + ".new", write=True, create=True)
             files.truncate(self._fd, 0)
-        far = {key: standing for key, standing in self._moved.items() if key > MOST}
+        far = {key: head for key, head in self._moved.items() if key > MOST}
         for key, turn_id, depth, created, appended in self._moved.values():
             if key <= MOST:
                 body = _ENTRY.pack(key, turn_id, depth, 0, created, appended)
@@ -202,7 +202,7 @@ class Contexts:
         self._moved = far
 
     def close(self) -> None:
-        """Let go of the table."""
+        """Close the table."""
         self._spoiled = False
         if self._fd != MISSING:
             self._directory.files.close(self._fd)

@@ -1,7 +1,7 @@
 """A store's folder: its open files, and how much of each is valid (S5, S6).
 
-A ``Directory`` knows where the store stands (``State``) and reads below that only. It writes when told
-to; when is decided in ``recovery`` and ``embedded``.
+A ``Directory`` knows the store's state and reads up to its lengths only. ``recovery`` and ``handle`` decide when it
+writes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Before another program opens this folder, run: orchestra doctor --settle
 """
 
 EMPTY = State(0, 0, 0, 0, SETTLED, 1, 1, NOTHING, NOTHING)
-"""Where a folder stands that holds nothing."""
+"""The state of an empty folder."""
 
 _TELLING = (PACK, HEADS, ROOTS)
 """CXDB makes one of these longer whenever it writes."""
@@ -46,7 +46,7 @@ AT_ONCE = 4096
 """Records that are read at a time."""
 
 MISSING = -1
-"""The descriptor of a file that is not there (only where nothing may be made)."""
+"""The descriptor of a missing file (only in a folder that is open for reading)."""
 
 
 class Directory:
@@ -110,7 +110,7 @@ class Directory:
         return f"{self.path}/{name}"
 
     def close(self) -> None:
-        """Let go of the files; the lock goes with them."""
+        """Close the files, which releases the lock."""
         for fd in (self.lock_fd, self.wal_fd, *self.fds):
             if fd != MISSING:
                 self.files.close(fd)
@@ -170,12 +170,12 @@ class Directory:
         return self.state if data == self._published else read_state(data)
 
     def has_grown(self) -> bool:
-        """Whether a file that any foreign append makes longer is not as long as it ought to be."""
+        """Whether another program appended: one of the files that it makes longer has another length."""
         size, fds, lengths = self.files.size, self.fds, self.state.lengths
         return any(size(fds[number]) != lengths[number] for number in _TELLING)
 
     def publish(self, state: State) -> None:
-        """Say where the store stands now."""
+        """Write the state to the lock file, for other processes."""
         data = state.pack()
         self.files.pwrite(self.lock_fd, data, 0)
         self.state = state
@@ -199,7 +199,7 @@ class Directory:
             self.files.sync_folder(self.at(folder))
 
     def mark_unsettled(self) -> None:
-        """Say that the log is live, durably, before it is."""
+        """Write the notice that the log is live, durably."""
         fd = self.files.open(self.at(UNSETTLED), write=True, create=True)
         try:
             self.files.pwrite(fd, _NOTICE, 0)
@@ -208,12 +208,12 @@ class Directory:
         self.files.sync_folder(self.at("orchestra"))
 
     def mark_settled(self) -> None:
-        """Take the notice away."""
+        """Remove the notice."""
         if self.files.exists(self.at(UNSETTLED)):
             self.files.unlink(self.at(UNSETTLED))
 
     def keep_aside(self, number: int, offset: int, end: int) -> None:
-        """Copy the end of a file to ``lost/``, durably, then cut it off."""
+        """Copy the end of a file to ``lost/``, durably, then truncate the file."""
         name = PATHS[number].rsplit("/", 1)[1]
         self.write_lost(f"{name}-{offset}", self.read_all(number, offset, end))
         self.files.truncate(self.fds[number], offset)

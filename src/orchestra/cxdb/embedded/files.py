@@ -43,7 +43,7 @@ class Files:
         return os.open(path, flags | os.O_CLOEXEC, MODE)
 
     def close(self, fd: int) -> None:
-        """Give a file descriptor back."""
+        """Close a file descriptor."""
         os.close(fd)
 
     def read_file(self, path: str) -> bytes:
@@ -69,11 +69,11 @@ class Files:
         _sync(fd)
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut a file to ``size`` bytes."""
+        """Truncate a file to ``size`` bytes."""
         os.ftruncate(fd, size)
 
     def rename(self, old: str, new: str) -> None:
-        """Put a file in another's place."""
+        """Rename a file, replacing one that is at ``new``."""
         os.replace(old, new)  # noqa: PTH105  paths are strings here
 
     def unlink(self, path: str) -> None:
@@ -97,9 +97,9 @@ class Files:
             os.close(fd)
 
     def lock(self, fd: int, *, shared: bool = False, wait: bool = True) -> bool:
-        """Take the lock of an open file; false when it is taken and ``wait`` is false.
+        """Lock an open file; false if another process holds the lock and ``wait`` is false.
 
-        The system gives it back when the file is closed, and so when the process dies.
+        The system releases it when the file is closed, and so when the process dies.
         """
         how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
@@ -109,7 +109,7 @@ class Files:
         return True
 
     def unlock(self, fd: int) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def map(self, fd: int, size: int) -> mmap.mmap:
@@ -117,7 +117,7 @@ class Files:
         return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
 
     def file_system(self, path: str) -> str:
-        """What kind of file system a path is on, in the system's word; empty where it does not say."""
+        """The type of the file system of a path, such as ext4; empty if unknown."""
         try:
             with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
                 mounts = [line.split() for line in file]
@@ -164,7 +164,7 @@ _FIX = {
 
 
 def trouble(error: OSError, place: str) -> StoreError:
-    """What the system's refusal means to a user (S20): no room or no right to write, or out of reach."""
+    """Return the store's error for one of the system: no room or no right to write, or unreachable (S20)."""
     reason = error.strerror or str(error)
     message = f"{place}: {reason}"
     if error.errno in _FULL:
@@ -174,7 +174,7 @@ def trouble(error: OSError, place: str) -> StoreError:
 
 @contextmanager
 def store_errors(place: str) -> Iterator[None]:
-    """Turn the system's refusals into ``StoreError``."""
+    """Raise errors of the system as ``StoreError``."""
     try:
         yield
     except OSError as error:

@@ -43,18 +43,18 @@ class _Change:
         self.done = False
 
     def fail(self, error: BaseException) -> None:
-        """It is not stored."""
+        """Note that the change is not stored, and why."""
         self.error, self.done = error, True
 
 
 @types.coroutine
 def _one_turn() -> Generator[None, None, None]:
-    """Let the other tasks of the running event loop that are ready go first."""
+    """Let the other tasks that are ready run first."""
     yield
 
 
 def _fill(batch: Batch, changes: deque[_Change]) -> list[_Change]:
-    """Put changes into a batch, the first ones first, as many as go together; those that are in it."""
+    """Move changes into a batch, oldest first, up to its limit; return those that are in it."""
     taken = []
     while changes and batch.size < SHARED:
         change = changes.popleft()
@@ -155,7 +155,7 @@ class Handle:
             raise self.refusal
 
     def _catch_up_locked(self) -> None:
-        """Know what others did, and finish what one that died began; a refusal is for good."""
+        """Read the batches of other processes, and finish that of one that died. An error is permanent."""
         try:
             if not self.directory.in_place():
                 raise StoreGone(
@@ -185,7 +185,7 @@ class Handle:
             self.tables.reload()
 
     def _catch_up(self) -> bool:
-        """Read in what others appended; false where the lock file says nothing."""
+        """Read what other processes appended; false if the lock file holds no whole state."""
         directory = self.directory
         written = directory.read_state()
         if written is None or written is directory.state or written == directory.state:
@@ -210,9 +210,7 @@ class Handle:
         )
 
     def _look_again(self, written: State) -> None:
-        """The lock file's state at opening may be older than the log; anything else is a change by another
-        process.
-        """
+        """Read the log again, unless the lock file only has the state that it had when the folder was opened."""
         if written != self._behind:
             self._behind = written
             recovery.look(self.directory, self._progress)
@@ -253,7 +251,7 @@ class Handle:
         return answer
 
     def _store_waiting(self) -> None:
-        """Store what waits in as few batches as it fits into; where one fails, so do all that come after it."""
+        """Store the waiting changes in as few batches as possible; if one fails, so do all after it."""
         changes, self._waiting = self._waiting, []
         left = deque(changes)
         try:
@@ -271,7 +269,7 @@ class Handle:
                     change.fail(error)
 
     def _commit(self, batch: Batch) -> None:
-        """Make a batch durable with one sync, then visible; or leave no trace of it."""
+        """Make a batch durable with one sync, then visible; or undo it."""
         directory, files = self.directory, self._files
         parts = batch.parts()
         if directory.state.position + RECORD_HEAD + sum(map(len, parts)) > directory.capacity:
@@ -305,7 +303,7 @@ class Handle:
         self.tables.add(batch)
 
     def _withdraw(self, state: State) -> None:
-        """Undo a batch that could not be written whole; where that fails too, the next one looks again.
+        """Undo a batch that could not be written whole; if that fails too, the next process recovers.
 
         The log forgets the batch last: as long as the log has it, the next process can complete it.
         """

@@ -65,7 +65,7 @@ class SortedRun:
             at += 1
 
     def keys(self) -> memoryview:
-        """The numbers themselves."""
+        """All numbers of the run."""
         return self._numbers
 
     def whole(self) -> bool:
@@ -76,7 +76,7 @@ class SortedRun:
         return bool(CRC.pack(crc32(data[:-4])) == data[-4:])
 
     def close(self) -> None:
-        """Let go of the mapping."""
+        """Close the mapping."""
         self._numbers.release()
         if self._map is not None:
             self._map.close()
@@ -99,7 +99,7 @@ class Hashes:
         return self._newest.get(digest)
 
     def find_surely(self, digest: bytes) -> int | None:
-        """The same; if it is not found, verify the runs, and rebuild damaged ones in memory."""
+        """Find a blob; if there is none, verify the runs, and search again in rebuilt ones if any is damaged."""
         offset = self.find(digest)
         if offset is None and not self.whole():
             self.load(trust=False)
@@ -249,7 +249,7 @@ class Hashes:
         return all(run.whole() for run in self._runs)
 
     def discard(self) -> None:
-        """Throw the runs away; the next ``save`` makes them again."""
+        """Delete the runs; the next ``save`` makes them again."""
         files = self._directory.files
         self.close()
         for _, _, name in self._names():
@@ -258,7 +258,7 @@ class Hashes:
         self._seen = 0
 
     def close(self) -> None:
-        """Let go of the runs."""
+        """Close the runs."""
         for run in self._runs:
             run.close()
         self._runs = []

@@ -16,7 +16,7 @@ _PAUSE = 0.002
 
 
 class FileHold:
-    """A lock that the system gives back when the process dies."""
+    """A lock that the system releases when the process dies."""
 
     def __init__(self, files: Files, path: str, fd: int) -> None:
         self._files = files
@@ -25,7 +25,7 @@ class FileHold:
 
     @classmethod
     def take(cls, files: Files, path: str, note: str) -> FileHold:
-        """Take the lock, or raise ``SessionTaken`` with the note of who has it."""
+        """Lock a session. Raises ``SessionTaken`` with the note of the holder."""
         while True:
             fd = files.open(path, write=True, create=True)
             try:
@@ -40,7 +40,7 @@ class FileHold:
             files.close(fd)
 
     def release(self) -> None:
-        """Give it back; the file goes with it."""
+        """Release the lock and remove its file."""
         if self._fd is None:
             return
         fd, self._fd = self._fd, None
@@ -60,7 +60,7 @@ def _lock(files: Files, fd: int) -> None:
 
 
 def holder_of(files: Files, path: str) -> str | None:
-    """The note of the live process that has the lock, or None."""
+    """The note of the live process that holds the lock, or None."""
     try:
         fd = files.open(path, write=False)
     except FileNotFoundError:

@@ -63,7 +63,7 @@ class _View:
         self.reader = PageReader(self.directory, BlobPlaces(self.directory), lambda _digest: None, width=64)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self.contexts.close()
         self.directory.close()
 
@@ -92,9 +92,9 @@ def _unreadable(view: _View) -> frozenset[int]:
     )
 
 
-def _among(view: _View, standing: ContextHead, wanted: frozenset[int]) -> list[int]:
+def _among(view: _View, head: ContextHead, wanted: frozenset[int]) -> list[int]:
     """The depths of those of the turns that a context holds, ascending; ids only fall on the way back."""
-    first, turn_id = min(wanted), standing.turn_id
+    first, turn_id = min(wanted), head.turn_id
     depths = []
     try:
         while turn_id >= first:

@@ -63,7 +63,7 @@ _STEP = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneResult:
-    """What was taken out: turns and blobs, and how many bytes the files have less."""
+    """How many turns and blobs were removed, and by how many bytes the files became smaller."""
 
     turns: int
     blobs: int
@@ -71,7 +71,7 @@ class PruneResult:
 
 
 def prune(directory: Directory, contexts: Collection[int], blob: Callable[[bytes], bytes]) -> PruneResult:
-    """Take contexts out, under the lock and with an empty log; ``blob`` reads one by its hash.
+    """Remove contexts, under the lock and with an empty log; ``blob`` reads one by its hash.
 
     What other contexts have in common with them stays. The directory cannot be used afterwards. Raises ``Damaged``
     where a record cannot be read, before anything is changed.
@@ -107,7 +107,7 @@ def finish_pruning(path: str, files: Files) -> None:
 
 
 def put_in_place(path: str, files: Files, lock_fd: int) -> None:
-    """Put new files that are whole into the place of the old ones, under the lock; once more is no harm."""
+    """Replace the old files by the new ones, which are whole, under the lock. It can be repeated."""
     for number in WRITTEN:
         if files.exists(f"{path}/{PATHS[number]}{NEW}"):
             files.rename(f"{path}/{PATHS[number]}{NEW}", f"{path}/{PATHS[number]}")
@@ -277,6 +277,6 @@ class _NewFiles:
             self._directory.files.sync_folder(self._directory.at(folder))
 
     def close(self) -> None:
-        """Let go of them."""
+        """Close them."""
         for fd in self._fds.values():
             self._directory.files.close(fd)

@@ -1,4 +1,4 @@
-"""Bring a folder to the state that its log records, and adopt what other programs wrote (S5, S6).
+"""Bring a folder to the state that its log records, and take over what other programs wrote (S5, S6).
 
 All of it runs under the store's lock, except ``look``, which changes nothing.
 """
@@ -33,7 +33,7 @@ its cache, and counts all of a piece as written whenever a part of it changes.""
 
 
 def recover(directory: Directory, progress: Progress, *, salvage: bool = False) -> None:
-    """Make the files agree with the log, and say where the store stands.
+    """Make the files agree with the log, and publish the store's state.
 
     Raises ``StoreUnreachable`` where another program wrote while the log was live, and ``Damaged`` where
     a file has lost bytes that were synced.
@@ -46,7 +46,7 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
     state, records = read_log(data, header)
     known = directory.read_state()
     if known is not None and known.generation >= state.generation and known.sequence > state.sequence:
-        _go_on_without(directory, known)
+        _continue_without_log(directory, known)
         return
     sizes = directory.sizes()
     lost = [number for number in range(len(PATHS)) if sizes[number] < header.base[number]]
@@ -90,7 +90,7 @@ def _log_bytes(directory: Directory) -> bytes:
     return directory.files.pread(directory.wal_fd, directory.files.size(directory.wal_fd), 0)
 
 
-def _go_on_without(directory: Directory, known: State) -> None:
+def _continue_without_log(directory: Directory, known: State) -> None:
     """The log has lost a batch that the lock file tells of: the files must have it, or something is lost."""
     if known.lengths != directory.sizes():
         raise StoreUnreachable(
@@ -217,7 +217,7 @@ def set_aside(directory: Directory) -> None:
 
 
 def look(directory: Directory, progress: Progress) -> None:
-    """Find out where a folder stands that may not be written, and keep in memory what is missing."""
+    """Find the state of a folder that is open for reading, and keep in memory what its files lack."""
     directory.overlay.clear()
     data = b"" if directory.wal_fd < 0 else _log_bytes(directory)
     header = read_header(data)

@@ -1,8 +1,8 @@
 """The embedded store: CXDB's own files, a write-ahead log, any number of processes (S5 to S9).
 
 An append takes the lock, reads in what others appended, writes the batch to the log with one sync, then to
-the files unsynced, and says in the lock file where the store stands now. Reading takes no lock: what the lock
-file says is whole in the files. Methods are async because the port is; they run on the calling thread,
+the files unsynced, and writes the new state to the lock file. Reading takes no lock: what that state covers is
+whole in the files. Methods are async because the port is; they run on the calling thread,
 since a hop to another one costs as much as the append itself.
 """
 
@@ -88,12 +88,12 @@ class EmbeddedStore:
         progress: Progress = quiet,
         capacity: int = CAPACITY,
     ) -> Self:
-        """Open a folder, and make it where it is not there; ``read_only`` neither makes nor changes a file.
+        """Open a folder, creating it if needed; ``read_only`` neither creates nor changes a file.
 
-        ``salvage`` continues with what is left if files have lost bytes that were written; what was known
-        of them moves to ``orchestra/lost``. ``progress`` is told of the one pass over a folder that CXDB
-        wrote. Raises ``StoreUnreachable`` (missing, or another program wrote while batches were in the log),
-        ``StoreFull``, ``Damaged``.
+        ``salvage`` continues with what is left if files have lost bytes that were written; our records of them
+        move to ``orchestra/lost``. ``progress`` is called during the one pass over a folder that CXDB wrote.
+        Raises ``StoreFull``, ``Damaged``, and ``StoreUnreachable`` (missing, or another program wrote while batches
+        were in the log).
         """
         layer = files if files is not None else Files()
         place = layer.absolute(str(path))
@@ -127,8 +127,8 @@ class EmbeddedStore:
     async def head(self, context_id: int) -> Head:
         """Return a context's head."""
         with self._handle.reading():
-            standing = self._tables.head(context_id)
-            return Head(context_id, standing.turn_id, standing.depth)
+            head = self._tables.head(context_id)
+            return Head(context_id, head.turn_id, head.depth)
 
     async def append(
         self,
@@ -146,11 +146,11 @@ class EmbeddedStore:
         """
 
         def add(batch: Batch) -> tuple[Turn, ...]:
-            standing = self._tables.head_after(batch, context_id)
+            head = self._tables.head_after(batch, context_id)
             if parent:
-                standing = ContextHead(context_id, parent, self._tables.depth(parent), 0, 0)
+                head = ContextHead(context_id, parent, self._tables.depth(parent), 0, 0)
             check_sizes(blobs, turns)
-            first = self._tables.root_after(batch, standing.turn_id) if turns else 0
+            first = self._tables.root_after(batch, head.turn_id) if turns else 0
             if trees:
                 new_blobs = {digest_of(data) for data in blobs}
                 for root in trees.values():
@@ -158,7 +158,7 @@ class EmbeddedStore:
                         self._tables.blob_place(root)
             for data in blobs:
                 batch.blob(data, self._tables.hashes.find)
-            added = batch.append(standing, first, turns, self._tables.hashes.recent) if turns else ()
+            added = batch.append(head, first, turns, self._tables.hashes.recent) if turns else ()
             for number, root in trees.items():
                 batch.attach(added[number].turn_id, root)
             return added
@@ -168,9 +168,9 @@ class EmbeddedStore:
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
         """A page of a chain."""
         with self._handle.reading():
-            standing = self._tables.head(context_id)
+            head = self._tables.head(context_id)
             reader = self._tables.reader(limit)
-            newest = standing.turn_id if before is None else self._tables.parent(reader, before)
+            newest = head.turn_id if before is None else self._tables.parent(reader, before)
             return reader.chain(newest, limit)
 
     async def turn(self, turn_id: int) -> Turn:
@@ -186,12 +186,12 @@ class EmbeddedStore:
         with self._handle.reading():
             found: list[ContextRow] = []
             below = self._directory.state.next_context
-            for standing in self._tables.contexts.descending(below if before is None else min(below, before)):
+            for head in self._tables.contexts.descending(below if before is None else min(below, before)):
                 if limit is not None and len(found) >= limit:
                     break
-                known = self._tables.metadata(standing.turn_id)
+                known = self._tables.metadata(head.turn_id)
                 if label is None or label in known.labels:
-                    found.append(_row(standing, known))
+                    found.append(_row(head, known))
             return found
 
     async def put_blob(self, data: bytes) -> bytes:
@@ -260,16 +260,16 @@ class EmbeddedStore:
 
     @property
     def local(self) -> bool:
-        """Locks of this machine keep all apart who open the folder."""
+        """All processes that open the folder are on this machine."""
         return True
 
     def hold(self, context_id: int, note: str) -> Hold:
-        """Take the right to run a session."""
+        """Lock a session."""
         with store_errors(self._directory.path):
             return FileHold.take(self._directory.files, self._directory.at(f"orchestra/locks/{context_id}"), note)
 
     def holder(self, context_id: int) -> str | None:
-        """Who has it."""
+        """The note of the lock's holder, or None."""
         with store_errors(self._directory.path):
             return holder_of(self._directory.files, self._directory.at(f"orchestra/locks/{context_id}"))
 
@@ -391,13 +391,13 @@ class EmbeddedStore:
             return done
 
 
-def _row(standing: ContextHead, known: ChainMetadata) -> ContextRow:
+def _row(head: ContextHead, known: ChainMetadata) -> ContextRow:
     return ContextRow(
-        context_id=standing.context_id,
-        head_turn=standing.turn_id,
-        head_depth=standing.depth,
-        created_ms=standing.created_ms,
-        appended_ms=standing.appended_ms,
+        context_id=head.context_id,
+        head_turn=head.turn_id,
+        head_depth=head.depth,
+        created_ms=head.created_ms,
+        appended_ms=head.appended_ms,
         client_tag=known.client_tag,
         title=known.title,
         labels=known.labels,

@@ -37,7 +37,7 @@ SETTLED = 1
 """A flag of a state: the files are synced and the log is empty."""
 
 CUTTING = 2
-"""A flag of a state: a new generation of the log is being begun; who finds it looks at the log."""
+"""A flag of a state: a new generation of the log is being started; the next process reads the log."""
 
 _HEADER = struct.Struct("<8sQQQQ8Q")
 HEADER_SIZE = _HEADER.size + CRC.size
@@ -54,7 +54,7 @@ RECORD_HEAD = _RECORD.size
 
 
 class State(NamedTuple):
-    """Where the store stands: the last batch that is whole in the files.
+    """The state of a store: the last batch that is whole in the files.
 
     It is written to the lock file when a batch is done, for other processes to read; it is never synced,
     because the log says the same. ``base`` are the lengths when the log was last cut.
@@ -101,7 +101,7 @@ class LogHeader(NamedTuple):
     chain: int
 
     def state(self) -> State:
-        """Where the store stands when the generation has no record yet."""
+        """The store's state when the generation has no record yet."""
         return State(
             self.generation,
             self.sequence,
@@ -218,7 +218,7 @@ def read_record(data: bytes, offset: int, state: State) -> LogRecord | None:
 
 
 def after(state: State, record: LogRecord) -> State:
-    """Where the store stands when the record's batch is whole in the files."""
+    """The store's state when the record's batch is whole in the files."""
     return State(
         state.generation,
         record.sequence,
@@ -233,7 +233,7 @@ def after(state: State, record: LogRecord) -> State:
 
 
 def read_log(data: bytes, header: LogHeader) -> tuple[State, list[LogRecord]]:
-    """All whole records of a log, and where the store stands after the last."""
+    """All whole records of a log, and the store's state after the last."""
     state = header.state()
     records: list[LogRecord] = []
     while record := read_record(data, state.position, state):

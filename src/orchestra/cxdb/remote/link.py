@@ -64,7 +64,7 @@ class Pulse:
 
 
 class Silence:
-    """The deadline of a wait for a server that may send and take a little at a time: each piece renews it."""
+    """The deadline of a wait for a server; each piece that it sends or takes renews it."""
 
     def __init__(self, seconds: float, pulse: Pulse) -> None:
         self._seconds = seconds
@@ -174,7 +174,7 @@ class Link:
         return found
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._sock.close()
 
 
@@ -297,7 +297,7 @@ class Pool:
             return
 
     def drop(self) -> None:
-        """End unused connections."""
+        """Close unused connections."""
         for link in self._idle:
             link.close()
         self._idle.clear()

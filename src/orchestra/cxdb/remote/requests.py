@@ -29,7 +29,7 @@ FIRST_CONTACT = 1.5
 """Seconds that a server is waited for that has not answered yet."""
 
 PROBE_SECONDS = 0.4
-"""How long the HTTP door may take to show that only the binary one is shut."""
+"""How long the HTTP port may take to show that only the binary one is closed."""
 
 LEAST_SECONDS = 0.05
 """What an attempt has at the end of patience."""
@@ -67,8 +67,8 @@ class ServerPlace:
 
 
 class Waits:
-    """The calls that wait for one server, and what is said of them: once when it has been silent for
-    ``after`` seconds, and once when it answers again."""
+    """The calls that wait for one server; reported once it has been silent for ``after`` seconds, and again when
+    it answers."""
 
     def __init__(self) -> None:
         self.active: set[Patience] = set()
@@ -78,7 +78,7 @@ class Waits:
         self._since = 0.0
 
     def look(self, patience: Patience) -> None:
-        """Report that a call waits, unless that was reported or the server answered meanwhile."""
+        """Report that the server is silent, unless that was reported or it has answered meanwhile."""
         since = max(patience.began, self.pulse.at)
         due = since + self.after
         if _now() < due:
@@ -88,7 +88,7 @@ class Waits:
             self.tell(_now() - since, patience.until - _now())
 
     def over(self) -> None:
-        """A call got what it asked for."""
+        """Report that the server answers again, if its silence was reported."""
         if self._since and self.tell is not None:
             self.tell(_now() - self._since, 0.0)
         self._since = 0.0
@@ -162,7 +162,7 @@ def _now() -> float:
 
 
 def unreachable(place: ServerPlace, reason: str) -> StoreUnreachable:
-    """A server that is configured but does not answer (S3)."""
+    """The error for a server that is configured but does not answer (S3)."""
     return StoreUnreachable(
         f"the CXDB server at {place} does not answer: {reason}",
         fix="start one: docker compose up -d, or orchestra cxdb serve; or use a folder: --store DIR",
@@ -170,7 +170,7 @@ def unreachable(place: ServerPlace, reason: str) -> StoreUnreachable:
 
 
 def half_open(place: ServerPlace, reason: str) -> StoreUnreachable:
-    """A server of which only the HTTP door was found (S3)."""
+    """The error for a server of which only the HTTP port answers (S3)."""
     return StoreUnreachable(
         f"the CXDB server at http://{place.http_host}:{place.http_port} answers, but its binary protocol does not"
         f" answer at {place.host}:{place.port}: {reason}",
@@ -179,7 +179,7 @@ def half_open(place: ServerPlace, reason: str) -> StoreUnreachable:
 
 
 def refusal_error(reason: str) -> StoreUnreachable:
-    """A server that wants a token, or another name for itself."""
+    """The error for a server that requires a token, or another host name."""
     return StoreUnreachable(
         f"the CXDB server refuses the connection: {reason}",
         fix="set its token in ORCHESTRA_CXDB_TOKEN or cxdb.token_file; if it rejects its host name, start it"
@@ -188,7 +188,7 @@ def refusal_error(reason: str) -> StoreUnreachable:
 
 
 def stranger(place: ServerPlace, why: str) -> StoreUnreachable:
-    """Something else that listens where the HTTP door should be, CXDB's other door among them."""
+    """The error for another program, or CXDB's binary port, at the HTTP address."""
     return StoreUnreachable(
         f"http://{place.http_host}:{place.http_port} does not answer like a CXDB server: {why}",
         fix="set its HTTP address (port 9010 by default) as cxdb.url or with --store",
@@ -222,7 +222,7 @@ def in_our_form(reply: Reply) -> bool:
 
 
 def greeting(token: str | None) -> bytes:
-    """What we say of ourselves."""
+    """Return the payload of our HELLO."""
     asked = {name.strip('"'): True for name in (frames.TIMES, frames.BATCHES)}
     meta = asked | ({frames.TOKEN: token} if token else {})
     return frames.hello(TAG, msgspec.json.encode(meta).decode())
@@ -243,7 +243,7 @@ class Requests:
             place.http_host, place.http_port, token=place.token, connect_seconds=connect_seconds, pulse=pulse
         )
         self._reached: set[str] = set()
-        """The doors that ever answered: one that never did is not waited for long (S3)."""
+        """The ports that have answered, ``binary`` or ``http``; others are not waited for long (S3)."""
         self._hurried = False
         self.losses = 0
         """How often a connection was lost; after each, the server may be another one."""
@@ -260,23 +260,23 @@ class Requests:
 
     async def _first(
         self,
-        door: str,
-        knock: Callable[[float], Awaitable[object]],
+        port: str,
+        probe: Callable[[float], Awaitable[object]],
         trouble: Callable[[Lost], Awaitable[StoreUnreachable]],
     ) -> None:
-        """Wait until a door answers that never did in this process."""
-        if door in self._reached:
+        """Wait until a port answers that has not answered in this process yet."""
+        if port in self._reached:
             return
         seconds = min(self.patience, FIRST_CONTACT)
         async with Patience(seconds, trouble, self.waits) as patience:
-            while door not in self._reached:
+            while port not in self._reached:
                 try:
-                    await knock(patience.left)
-                    self._reached.add(door)
+                    await probe(patience.left)
+                    self._reached.add(port)
                 except Lost as lost:
                     await patience.wait(lost)
 
-    async def _knock(self, seconds: float) -> None:
+    async def _probe_http(self, seconds: float) -> None:
         with contextlib.suppress(NoHttp):  # reported by the request that follows
             await self.web.request("GET", "/healthz", seconds=seconds)
 
@@ -309,8 +309,8 @@ class Requests:
         return Patience(self.patience, self.trouble, self.waits)
 
     async def trouble(self, lost: Lost) -> StoreUnreachable:
-        """What is to be said where the binary protocol did not answer: no server, one that refuses us, or one
-        whose binary protocol is elsewhere."""
+        """Return why the binary protocol did not answer: no server, one that refuses us, or one with another
+        binary address."""
         if not lost.connected and not self._hurried:
             with contextlib.suppress(Lost, TimeoutError):
                 async with asyncio.timeout(PROBE_SECONDS):
@@ -345,7 +345,7 @@ class Requests:
 
     async def http(self, method: str, target: str, body: bytes = b"") -> Reply:
         """The answer to an HTTP request that may be repeated."""
-        await self._first("http", self._knock, self._shut)
+        await self._first("http", self._probe_http, self._shut)
         async with Patience(self.patience, self._shut, self.waits) as patience:
             while True:
                 try:
@@ -375,7 +375,7 @@ class Requests:
             await asyncio.sleep(0.02)
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self.pool.drop()
         self.web.drop()
 

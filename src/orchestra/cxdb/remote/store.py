@@ -263,7 +263,7 @@ class RemoteStore:
         return reply.status != 404 or message_of(reply) != "route"
 
     async def health(self) -> Health:
-        """Whether both addresses answer."""
+        """Check whether both addresses answer."""
         findings: list[tuple[str, str]] = []
         place = self._requests.place
         try:
@@ -289,7 +289,7 @@ class RemoteStore:
         self._requests.waits.tell, self._requests.waits.after = tell, after
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._requests.close()
 
 

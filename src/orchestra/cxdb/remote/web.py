@@ -199,7 +199,7 @@ class Web:
         return reply
 
     def drop(self) -> None:
-        """End unused connections."""
+        """Close unused connections."""
         for wire in self._idle:
             wire.writer.close()
         self._idle.clear()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -18,12 +17,9 @@ from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Append, AppendAnswer, Frame, Malformed
 from orchestra.cxdb.format.layout import ZSTD
 from orchestra.cxdb.format.packing import digest_of, unpack, zstd_fault
-from orchestra.cxdb.server.core import Core, refusing
+from orchestra.cxdb.server.core import PAGE, Core, refusing
 from orchestra.cxdb.server.hub import Session
 from orchestra.ports.store import NewTurn, Turn
-
-PAGE = 256
-"""Turns that are read at a time."""
 
 STALLED_SECONDS = 60.0
 """How long the rest of a frame may take, and a client to read its answers."""
@@ -160,10 +156,8 @@ class Connection:
 
     async def _get_last(self, frame: Frame) -> bytes:
         request = frames.read_get_last(frame.payload)
-        began = time.monotonic()
-        with refusing("context"):
+        with refusing("context"), self._core.meters.get_last.timing():
             turns = await newest(self._core, request.context_id, request.limit)
-        self._core.meters.get_last.add((time.monotonic() - began) * 1000)
         page = frames.page([_wire(turn, request.payloads) for turn in turns])
         return page + self._creation_times(turns)
 
@@ -173,10 +167,8 @@ class Connection:
 
     async def _get_blob(self, frame: Frame) -> bytes:
         digest = frames.read_get_blob(frame.payload)
-        began = time.monotonic()
-        with refusing("blob"):
+        with refusing("blob"), self._core.meters.get_blob.timing():
             found = await self._core.store.get_blob(digest)
-        self._core.meters.get_blob.add((time.monotonic() - began) * 1000)
         return frames.blob(found)
 
     async def _attach_fs(self, frame: Frame) -> bytes:

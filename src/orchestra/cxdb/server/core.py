@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -18,6 +17,9 @@ from orchestra.cxdb.server.servable import ServableStore
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
 from orchestra.ports.store import Head, NewTurn, Turn
+
+PAGE = 256
+"""Turns that are read at a time."""
 
 POLL_SECONDS = 0.1
 """How often the store is read for what other processes did."""
@@ -69,12 +71,12 @@ class Core:
         return head
 
     def greet(self, session: Session, tag: str) -> None:
-        """A client says hello; only the first time counts."""
+        """Register a connection by its HELLO; only the first one counts."""
         if self.sessions.register(session, tag):
             self.events.publish("client_connected", session_id=str(session.session_id), client_tag=tag)
 
     def leave(self, session: Session) -> None:
-        """A connection is gone."""
+        """Remove a closed connection."""
         self.sessions.leave(session)
         if session.registered:
             self.events.publish(
@@ -94,14 +96,12 @@ class Core:
         trees: Mapping[int, bytes] = NO_TREES,
     ) -> tuple[Turn, ...]:
         """Append a batch. Raises ``Malformed`` in CXDB's words for what is not there."""
-        began = time.monotonic()
-        with refusing("fs root tree blob" if trees else "context"):
+        with refusing("fs root tree blob" if trees else "context"), self.meters.append.timing():
             await self.store.head(context_id)
             if parent:
                 with refusing("parent turn"):
                     await self.store.turn(parent)
             added = await self.store.append(context_id, turns, parent=parent, blobs=blobs, trees=trees)
-        self.meters.append.add((time.monotonic() - began) * 1000)
         await self.pump()
         return added
 
@@ -146,7 +146,7 @@ class Core:
         return self._types
 
     async def put_bundle(self, raw: bytes) -> tuple[str, bool]:
-        """Take a bundle in; its id, and whether it is new. Raises ``Malformed``."""
+        """Store a bundle; return its id, and whether it is new. Raises ``Malformed``."""
         bundle_id, after = self.types().put(raw)
         if after is None:
             return bundle_id, False
@@ -159,7 +159,7 @@ class Core:
         return bundle_id, True
 
     def listen(self) -> None:
-        """Start to report events; called before the first reader joins."""
+        """Start to publish events; called before a reader is added."""
         if not self.events.readers:
             self._seen = self.store.place()
             self._newest = self.store.counts().turns
@@ -174,7 +174,7 @@ class Core:
                 self.events.end()
 
     async def pump(self) -> None:
-        """Tell of everything that happened since the last call, in this process or another."""
+        """Publish what happened since the last call, in this process or another."""
         if not self.events.readers:
             return
         heads, self._seen = self.store.moves(self._seen)

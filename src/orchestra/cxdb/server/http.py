@@ -179,13 +179,13 @@ def application(routes: Sequence[BaseRoute], guard: Guard, errors: Mapping[type[
 
 
 async def _no_reader(_received: Received, _error: Exception) -> Response:
-    """The client is gone."""
+    """Answer a client that has left; nothing is sent."""
     return Response(status_code=400)
 
 
 @dataclass(frozen=True, slots=True)
 class _Guarded:
-    """Lets in who may be, and gives routes the raw path."""
+    """Refuses requests that the guard does not allow, and gives routes the raw path."""
 
     app: ASGIApp
     guard: Guard
@@ -221,19 +221,19 @@ class HttpConnection(H11Protocol):
         return None if cycle is None or cycle.response_complete else cycle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Close a connection too many at once."""
+        """Close a connection beyond the limit at once."""
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
             transport.abort()
         self._wait()
 
     def _wait(self) -> None:
-        """From now on a request is waited for."""
+        """Restart the timer for the next request."""
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; where no request is complete yet, that may not take forever."""
+        """Read on, with a timer until the request is complete."""
         super().data_received(data)
         if self._open is None:
             self._wait()
@@ -247,17 +247,17 @@ class HttpConnection(H11Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """An answer that is not read ends the connection after a while."""
+        """Start a timer that closes the connection if the answer is not read."""
         super().pause_writing()
         self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It is read."""
+        """Stop the timer of an answer that is not read."""
         super().resume_writing()
         self._read()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any longer."""
+        """Stop all timers."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._read()
@@ -268,7 +268,7 @@ class HttpConnection(H11Protocol):
             self._stalled = None
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, with the status that says why."""
+        """Answer a malformed request with the status that says why."""
         error = sys.exc_info()[1]
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
         cycle = self._open

@@ -19,7 +19,7 @@ MANY = 20
 
 
 class ServerEvent(NamedTuple):
-    """Something that happened."""
+    """A named event and its data."""
 
     name: str
     data: dict[str, object]
@@ -65,16 +65,16 @@ class Sessions:
         return True
 
     def context_made(self, session: Session, context_id: int) -> None:
-        """A connection made a context, which is live as long as the connection is."""
+        """Record which connection made a context; the context is live while that is open."""
         session.contexts.append(context_id)
         self._by_context[context_id] = session
 
     def touch(self, session: Session) -> None:
-        """Note a sign of life of a connection."""
+        """Record that a connection is active."""
         session.active_ms = self._now_ms()
 
     def leave(self, session: Session) -> None:
-        """A connection is gone."""
+        """Remove a closed connection."""
         self._active.pop(session.session_id, None)
         for context_id in session.contexts:
             if self._by_context.get(context_id) is session:
@@ -89,7 +89,7 @@ class Sessions:
         return set(self._by_context)
 
     def active(self) -> list[Session]:
-        """Those that are connected."""
+        """The open connections that are listed."""
         return list(self._active.values())
 
 
@@ -146,7 +146,7 @@ class EventReader:
 
 
 class Events:
-    """Tells all readers what happens."""
+    """Publishes events to all readers."""
 
     def __init__(self) -> None:
         self.readers: set[EventReader] = set()

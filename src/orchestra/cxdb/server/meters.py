@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
@@ -29,17 +31,24 @@ class LatencyMeter:
         self._recent: deque[tuple[int, float]] = deque(maxlen=10_000)
 
     def add(self, took_ms: float) -> None:
-        """It happened."""
+        """Count one occurrence."""
         self.count += 1
         self._recent.append((now_ms(), took_ms))
 
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Count the block and how long it took, unless it raises."""
+        began = time.monotonic()
+        yield
+        self.add((time.monotonic() - began) * 1000)
+
     def rate(self, seconds: int) -> float:
-        """How often per second, lately."""
+        """Occurrences per second in the last ``seconds``."""
         since = now_ms() - seconds * 1000
         return sum(at >= since for at, _ in self._recent) / seconds
 
     def history(self) -> list[float]:
-        """How often in each of the last seconds, oldest first."""
+        """Occurrences in each of the last 60 seconds, oldest first."""
         now, out = now_ms(), [0.0] * HISTORY
         for at, _ in self._recent:
             age = (now - at) // 1000
@@ -48,7 +57,7 @@ class LatencyMeter:
         return out
 
     def latency(self) -> dict[str, object]:
-        """How long it takes."""
+        """Percentiles of the duration, in milliseconds."""
         took = sorted(took for _, took in self._recent)
         if not took:
             return {"p50": None, "p95": None, "p99": None, "max": None, "count": 0}
@@ -57,7 +66,7 @@ class LatencyMeter:
 
 
 class Meters:
-    """What is measured."""
+    """All meters of one server."""
 
     def __init__(self) -> None:
         self.append = LatencyMeter()
@@ -69,11 +78,11 @@ class Meters:
         self.errors: dict[str, int] = {}
 
     def error(self, kind: str) -> None:
-        """Something was refused."""
+        """Count a refused request."""
         self.errors[kind] = self.errors.get(kind, 0) + 1
 
     def as_json(self) -> dict[str, object]:
-        """All of it under CXDB's names."""
+        """All meters, under CXDB's names."""
         out: dict[str, object] = {}
         for name in ("append", "get_last", "get_blob", "registry_ingest", "http_req", "http_errors"):
             meter: LatencyMeter = getattr(self, name)

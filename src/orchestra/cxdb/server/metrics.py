@@ -12,7 +12,7 @@ IDLE_MS = 300_000
 
 
 def snapshot(core: Core, content_bytes: int) -> dict[str, object]:
-    """All of it; ``content_bytes`` is what the attached file trees hold."""
+    """Return all metrics; ``content_bytes`` is the size of the attached file trees."""
     counts = core.store.counts()
     types, bundles = core.types().counts()
     active = core.sessions.active()

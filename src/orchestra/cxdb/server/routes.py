@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from orchestra.cxdb.format.frames import LARGEST, Malformed
 from orchestra.cxdb.server import trees, writes
-from orchestra.cxdb.server.core import Core, refusing
+from orchestra.cxdb.server.core import PAGE, Core, refusing
 from orchestra.cxdb.server.cql import CqlError, parse, search
 from orchestra.cxdb.server.http import Guard, HttpRequest, Stream, answer, error_answer, json_answer, whole
 from orchestra.cxdb.server.http import application as guarded
@@ -27,9 +27,6 @@ from orchestra.cxdb.server.types import describe
 from orchestra.cxdb.server.views import LARGEST_U32, context_row, provenance, session_row, stored_row, turn_rows
 from orchestra.errors import StoreError
 from orchestra.ports.store import Turn
-
-PAGE = 256
-"""Turns that are read at a time."""
 
 HEARTBEAT_SECONDS = 20.0
 """After so many seconds without an event a stream sends a comment, so that its reader knows that it lives."""

@@ -8,7 +8,7 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,12 +18,10 @@ from orchestra.cxdb.server.servable import ServableStore
 from orchestra.errors import StoreError
 
 CONNECTIONS = 512
-"""Open connections of the binary door; further ones are closed at once."""
+"""Open connections of the binary protocol; further ones are closed at once."""
 
 FILES = 4096
 """How many files a server may have open, connections among them, where the system allows it."""
-
-Door = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +51,9 @@ def address_text(host: str, port: int) -> str:
 
 @dataclass(slots=True)
 class _Connections:
-    """The connections of one door."""
+    """The connections of the binary protocol."""
 
-    door: Door
+    core: Core
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +64,7 @@ class _Connections:
             return
         self.tasks.add(task)
         try:
-            await self.door(reader, writer)
+            await binary.converse(self.core, reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()
         finally:
@@ -89,7 +87,7 @@ async def serving(
     """
     _allow_files()
     core = Core(store, token=guard.token)
-    opened = _Connections(_binary(core))
+    opened = _Connections(core)
     async with contextlib.AsyncExitStack() as stack:
         with listening_errors(*bind):
             server = await asyncio.start_server(opened.serve, *bind)
@@ -140,10 +138,3 @@ async def _stop(server: asyncio.Server, opened: _Connections) -> None:
     for task in tuple(opened.tasks):
         task.cancel()
     await asyncio.gather(*opened.tasks, return_exceptions=True)
-
-
-def _binary(core: Core) -> Door:
-    async def door(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await binary.converse(core, reader, writer)
-
-    return door
