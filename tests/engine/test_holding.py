@@ -210,7 +210,7 @@ async def test_a_runner_with_a_lock_is_gone_when_its_lock_is_free() -> None:
     session = await opened(CHAIN)
     (row,) = await rows(session.store)
     session.hold._lock.release()  # as its process's death would
-    assert await find_runner(session.store, row.context_id, row.mailbox, START_MS) is None
+    assert await find_runner(session.store, row, START_MS) is None
     assert isinstance(session.store, MemoryStore)
     assert (await taken_by(session.store, session.clock, row, "another")).epoch == 2
 

@@ -77,7 +77,7 @@ async def take_out(store: Store, name: str, now_ms: int = 0) -> list[ArchivedSes
         named = _as_named(row, linked)
         live = None
         if now_ms and not row.mirror_of:
-            live = await find_runner(store, row.context_id, row.mailbox, now_ms)
+            live = await find_runner(store, row, now_ms)
         holder = live.note if live is not None else ""
         mailbox = tuple(await history(store, row.mailbox))
         branches = await _branches(store, row)

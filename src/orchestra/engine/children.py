@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ class WalkableRun(Protocol):
     """A run that can be walked: ``engine.running.Run``."""
 
     opened: OpenSession[Plan]
+    control: Control
 
     @property
     def state(self) -> RunState:
@@ -63,16 +64,15 @@ class ChildSession:
         self._alive = False
         self._run: WalkableRun | None = None
         self._task: asyncio.Task[object] | None = None
-        self._control = Control()
 
     @property
     def walking(self) -> bool:
         """Whether this process runs it."""
         return self._task is not None and not self._task.done()
 
-    def run_here(self, run: WalkableRun, control: Control, task: asyncio.Task[object]) -> None:
+    def run_here(self, run: WalkableRun, task: asyncio.Task[object]) -> None:
         """This process runs it from now on."""
-        self._run, self._control, self._task = run, control, task
+        self._run, self._task = run, task
 
     @property
     def state(self) -> RunState:
@@ -87,9 +87,7 @@ class ChildSession:
         """Read it from the store."""
         self._place, loaded = await newest_of_chain(self._wiring.store, self._place)
         self._state, self._run = loaded.state, None
-        heard = await find_runner(
-            self._wiring.store, self._place.context_id, self._place.mailbox, self._wiring.clock.now_ms()
-        )
+        heard = await find_runner(self._wiring.store, self._place, self._wiring.clock.now_ms())
         self._alive = heard is not None
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -132,11 +130,17 @@ class ChildSession:
 
     async def _suspend(self) -> None:
         """The parent pauses: its child pauses first, unless it ends just then."""
-        if self.walking and self._task is not None:
-            self._control.pause(self.stage.control.reason)
-            await asyncio.wait({self._task})
+        await self._stop_here(lambda control: control.pause(self.stage.control.reason))
         if not self.telemetry().ended:
             raise Suspended
+
+    async def _stop_here(self, stop: Callable[[Control], object]) -> bool:
+        """Stop the walk of this process and wait until it has stopped; false where it does not walk."""
+        if self._run is None or self._task is None or self._task.done():
+            return False
+        stop(self._run.control)
+        await asyncio.wait({self._task})
+        return True
 
     async def context(self) -> Mapping[str, Json]:
         """Its context as its nodes left it."""
@@ -148,10 +152,8 @@ class ChildSession:
 
     async def stop(self, reason: str) -> None:
         """Cancel it, and wait until it has stopped."""
-        if self.walking and self._task is not None:
-            self._control.cancel(reason)
-            await asyncio.wait({self._task})
-        elif self._alive and not self.telemetry().ended:
+        stopped = await self._stop_here(lambda control: control.cancel(reason))
+        if not stopped and self._alive and not self.telemetry().ended:
             await self._send(CANCEL, reason)
             await self._wait_for_events(STOP_SECONDS)
 
@@ -170,14 +172,13 @@ class ChildSession:
 
     async def settle(self) -> None:
         """The node lets go of it: it pauses with its parent, else it is stopped."""
-        if not self.walking or self._task is None:
-            return
-        control = self.stage.control
-        if control.pausing and not control.canceling:
-            self._control.interrupt(control.reason)
+        outer = self.stage.control
+        if outer.pausing and not outer.canceling:
+            await self._stop_here(lambda control: control.interrupt(outer.reason))
         else:
-            self._control.cancel(control.reason or f"{self.stage.step.node} stopped it")
-        await asyncio.wait({self._task})
+            await self._stop_here(
+                lambda control: control.cancel(outer.reason or f"{self.stage.step.node} stopped it")
+            )
 
     def record_end(self) -> None:
         """Record how it ended and what it spent, unless it only stopped because its parent does."""
@@ -287,7 +288,7 @@ async def _walking(above: WalkableRun, child: ChildSession, opened: OpenSession[
     run = above.below(opened, control, child.stage.workspace)
     try:
         async with asyncio.TaskGroup() as group:
-            child.run_here(run, control, group.create_task(run.walk()))
+            child.run_here(run, group.create_task(run.walk()))
             try:
                 yield
             finally:

@@ -263,7 +263,7 @@ async def _follow(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
     async def held() -> bool:
         if row.mirror_of:  # its runner cannot be reached: the watcher decides when to leave
             return not followed.chain.over
-        return await find_runner(store, row.context_id, row.mailbox, clock.now_ms()) is not None
+        return await find_runner(store, row, clock.now_ms()) is not None
 
     try:
         async with asyncio.TaskGroup() as group:

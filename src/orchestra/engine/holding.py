@@ -143,12 +143,12 @@ class RunnerStatus(NamedTuple):
         return self.ago_ms <= UNSURE_MS
 
 
-async def find_runner(store: Store, context_id: int, mailbox: int, now_ms: int) -> RunnerStatus | None:
+async def find_runner(store: Store, place: SessionPlace, now_ms: int) -> RunnerStatus | None:
     """Return who runs a session, or None (S25)."""
-    note = store.holder(context_id)
+    note = store.holder(place.context_id)
     if note is not None:
         return RunnerStatus(note, 0)
-    claim = await newest_claim(store, mailbox)
+    claim = await newest_claim(store, place.mailbox)
     if claim is None or claim.released or (claim.local and store.local) or died_here(claim):
         return None
     ago = max(0, now_ms - claim.heard_ms)

@@ -233,7 +233,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     begins = following is not None and not await has_begun(store, following.mailbox)
     heard = None
     if not row.mirror_of and (state.result is None or begins):
-        heard = await find_runner(store, row.context_id, row.mailbox, now_ms)
+        heard = await find_runner(store, row, now_ms)
     phase, detail = state_phase(state, alive=heard is not None)
     if row.mirror_of and state.result is None and not state.paused:
         phase, detail = Phase.MIRRORED, f"copy from {row.mirror_of}"
