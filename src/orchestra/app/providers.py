@@ -18,10 +18,10 @@ from orchestra.ports import ModelChoice
 from orchestra.run.conversation import Message
 
 ASKED = "Reply with the word OK."
-MOST = 64
+TEST_CALL_TOKENS = 64
 """Tokens that the answer to the cheap call may have."""
 
-PATIENCE = 60.0
+TEST_CALL_SECONDS = 60.0
 """Seconds that it is waited for."""
 
 
@@ -82,8 +82,8 @@ async def _check_provider(provider: Provider) -> ProviderCheck:
         return ProviderCheck(None, f"provider {provider.name}: no model is configured, so none was asked", fix)
     from orchestra.agents.backends.models import ChatModel  # only a call needs it
 
-    choice = ModelChoice(model=model, provider=provider.name, max_tokens=MOST)
-    patient = replace(provider, timeout=min(provider.timeout or PATIENCE, PATIENCE))
+    choice = ModelChoice(model=model, provider=provider.name, max_tokens=TEST_CALL_TOKENS)
+    patient = replace(provider, timeout=min(provider.timeout or TEST_CALL_SECONDS, TEST_CALL_SECONDS))
     try:
         async with aclosing(await asyncio.to_thread(ChatModel, patient, choice, {})) as client:
             answer = await client.ask("", [Message(role="user", text=ASKED)], lambda _text: None)

@@ -35,7 +35,7 @@ TITLE = 72
 SAID = 160
 """Characters of a verdict or a command in the table of nodes."""
 
-PATIENCE = 120.0
+GH_SECONDS = 120.0
 """Seconds that gh is waited for."""
 
 _PLACE = re.compile(r"(?:\w[\w+.-]*://)?(?:[^@/\s]+@)?([^/:\s]+)(?::\d+)?[:/]+([^/\s]+/[^/\s]+?)(?:\.git)?/*")
@@ -135,12 +135,12 @@ async def _gh(folder: Path, pull: Pull, place: str) -> tuple[int, str]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(GH_SECONDS):
             out, err = await process.communicate(pull.body.encode())
     except TimeoutError:
         process.kill()
         await process.wait()
-        return 1, f"no answer in {PATIENCE:g} s"
+        return 1, f"no answer in {GH_SECONDS:g} s"
     code = process.returncode or 0
     return code, (err if code else out).decode("utf-8", "replace").strip()
 

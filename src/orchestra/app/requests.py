@@ -24,7 +24,7 @@ from orchestra.run.views import ENDED, Phase, Summary
 LIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL, Phase.WAITING})
 """Phases in which a runner may have the session."""
 
-LOOK_SECONDS = 0.1
+STOP_POLL_SECONDS = 0.1
 """How often a session is read while waiting for an answer, in seconds."""
 
 
@@ -159,8 +159,8 @@ async def _below(store: Store, context_id: int) -> list[Row]:
 
 
 async def _wait_for_end(store: Store, row: Row, clock: Clock, patience: float) -> Summary:
-    for _ in range(round(patience / LOOK_SECONDS)):
+    for _ in range(round(patience / STOP_POLL_SECONDS)):
         if not (found := await summarize(store, row, clock.now_ms())).alive:
             return found
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(STOP_POLL_SECONDS)
     return await summarize(store, row, clock.now_ms())

@@ -25,10 +25,10 @@ from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
 from orchestra.run.outcome import Json
 from orchestra.run.state import NEW, Result, RunState, Spent
 
-LOOK_SECONDS = 1.0
+CHILD_POLL_SECONDS = 1.0
 """How often a child that this process does not run is read, in seconds."""
 
-STOP_SECONDS = 60.0
+CHILD_STOP_SECONDS = 60.0
 """How long the end of such a child is waited for."""
 
 
@@ -115,7 +115,7 @@ class ChildSession:
         before, clock = self.telemetry().status, self._wiring.clock
         until = clock.boot_seconds() + seconds  # a clock that is set does not make it longer
         while not self.stage.control.pausing:
-            await self._first(clock.sleep(max(0.0, min(LOOK_SECONDS, until - clock.boot_seconds()))))
+            await self._first(clock.sleep(max(0.0, min(CHILD_POLL_SECONDS, until - clock.boot_seconds()))))
             await self.look()
             if self.telemetry().status != before or clock.boot_seconds() >= until:
                 return
@@ -155,7 +155,7 @@ class ChildSession:
         stopped = await self._stop_here(lambda control: control.cancel(reason))
         if not stopped and self._alive and not self.telemetry().ended:
             await self._send(CANCEL, reason)
-            await self._wait_for_events(STOP_SECONDS)
+            await self._wait_for_events(CHILD_STOP_SECONDS)
 
     async def _send(self, action: Action, text: str) -> None:
         place = self._run.opened if self._run is not None else self._place

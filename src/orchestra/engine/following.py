@@ -27,10 +27,10 @@ from orchestra.run.fold import current, evolve
 from orchestra.run.state import RunState
 from orchestra.run.views import HANDED_ON, End
 
-LOOK_SECONDS = 0.25
+RUNNER_POLL_SECONDS = 0.25
 """How often the session's runner is checked while nothing is recorded, in seconds."""
 
-PATIENCE = 6
+MISSED_LOOKS = 6
 """Looks without a runner and without news after which the session counts as left."""
 
 Tell: TypeAlias = Callable[[Recorded], None]
@@ -247,11 +247,11 @@ async def _next(store: Store, row: Row, state: RunState) -> Row | None:
     if state.following is None:
         return None
     if row.mirror_of:
-        for _ in range(PATIENCE):
+        for _ in range(MISSED_LOOKS):
             for one in await rows(store):
                 if (one.parent, one.why) == (row.context_id, "restart"):
                     return one
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(RUNNER_POLL_SECONDS)
         return None
     return row_of(state.following, row.pipeline) if await has_begun(store, state.following.mailbox) else None
 
@@ -305,7 +305,7 @@ async def _to_the_end(
     followed: FollowedSession, watching: ContextWatch, tell: Tell, held: Callable[[], Awaitable[bool]]
 ) -> None:
     left = 0
-    while left < PATIENCE:
+    while left < MISSED_LOOKS:
         watching.stirred.clear()
         news = await followed.news()
         watching.these(followed.live)
@@ -318,4 +318,4 @@ async def _to_the_end(
         else:
             left += 1
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(watching.stirred.wait(), 0 if news else LOOK_SECONDS)
+            await asyncio.wait_for(watching.stirred.wait(), 0 if news else RUNNER_POLL_SECONDS)

@@ -43,7 +43,7 @@ ANSWER_SECONDS = 3.0
 SET_BACK_SECONDS = 20.0
 """The same where that clock was set back, so that the claim's age is unknown: longer than between renewals."""
 
-LOOK_SECONDS = 0.25
+CLAIM_POLL_SECONDS = 0.25
 
 UNSURE_MS = 20_000
 GONE_MS = 75_000
@@ -224,7 +224,7 @@ class Holding:
             left = until - self._clock.boot_seconds()
             if left <= 0:
                 return False
-            await self._clock.sleep(min(LOOK_SECONDS, left))
+            await self._clock.sleep(min(CLAIM_POLL_SECONDS, left))
 
     def claim(self) -> NewTurn:
         """Return the turn of the first claim, or of a renewal."""

@@ -91,7 +91,7 @@ class LoadedSession:
     depth: int = -1
 
 
-NOTHING = LoadedSession(head=0, state=NEW, bytes_since_whole=0, whole_size=0)
+EMPTY_CHAIN = LoadedSession(head=0, state=NEW, bytes_since_whole=0, whole_size=0)
 """An empty chain."""
 
 
@@ -101,7 +101,7 @@ async def load_state(store: Store, context_id: int) -> RunState:
 
 
 async def load(
-    store: Store, context_id: int, *, until: int | None = None, base: LoadedSession = NOTHING
+    store: Store, context_id: int, *, until: int | None = None, base: LoadedSession = EMPTY_CHAIN
 ) -> LoadedSession:
     """Load a chain now, or as it was at the turn ``until`` (S17).
 
@@ -123,7 +123,7 @@ async def load(
         if base.head and (page[0].turn_id <= base.head or page[0].parent == base.head):
             break
         if len(found) > PAGE:
-            base = NOTHING
+            base = EMPTY_CHAIN
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
         if whole is not None and not base.head:
             del found[:whole], sizes[:whole]

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from orchestra.engine.below import cut_off_below
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal
-from orchestra.engine.loading import NOTHING, LoadedSession, load
+from orchestra.engine.loading import EMPTY_CHAIN, LoadedSession, load
 from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn, place_of
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
 from orchestra.errors import Undecided
@@ -73,7 +73,7 @@ class Opening:
     """
 
     place: SessionPlace
-    loaded: LoadedSession = NOTHING
+    loaded: LoadedSession = EMPTY_CHAIN
     first: Identity | None = None
     stopped: str = ""
     gone: str = ""
