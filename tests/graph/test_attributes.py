@@ -17,11 +17,10 @@ from orchestra.graph.attributes import (
     AttributeScope,
     Duration,
     ValueKind,
-    edit_distance,
-    nearest,
 )
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
+from orchestra.graph.nearest import edit_distance, nearest
 from orchestra.graph.parser.typed import read_typed
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs/reference/language.md").read_text()
@@ -100,11 +99,11 @@ def test_a_key_that_is_not_written_has_its_default(scope: AttributeScope, key: s
         (EDGE, "condtion", "condition"),
         (GRAPH, "gaol", "goal"),
         (GRAPH, "model_stylesheets", "model_stylesheet"),
-        (NODE, "colour_of_the_sky", None),
-        (NODE, "x", None),
+        (NODE, "colour_of_the_sky", ""),
+        (NODE, "x", ""),
     ],
 )
-def test_a_misspelt_key_is_near_the_one_that_was_meant(scope: AttributeScope, key: str, meant: str | None) -> None:
+def test_a_misspelt_key_is_near_the_one_that_was_meant(scope: AttributeScope, key: str, meant: str) -> None:
     assert scope.nearest(key) == meant
 
 
@@ -123,7 +122,7 @@ def test_the_distance_counts_changes_and_swaps(a: str, b: str, distance: int) ->
 
 def test_the_nearest_word_is_never_the_word_itself() -> None:
     assert nearest("box", ["box", "bot"]) == "bot"
-    assert nearest("box", []) is None
+    assert nearest("box", []) == ""
 
 
 @pytest.mark.parametrize("share", ["0", "0.5", "1", '"1e-1"'])

@@ -285,7 +285,7 @@ MOST_NAMES = 20
 
 def undefined_error(name: str, known: list[str], span: Span | None = None) -> ConfigError:
     """What is said of a name that is not defined, with the known ones: those nearest in place first."""
-    from orchestra.graph.attributes import nearest
+    from orchestra.graph.nearest import nearest
 
     told = [each for each in known if not each.startswith(("internal.", "run.id")) and each != "internal"]
     root = name.partition(".")[0]

@@ -13,8 +13,8 @@ from orchestra.agents.simulation import ONLY_AGENTS, ONLY_COMMANDS, Scenario, Sc
 from orchestra.config import schema
 from orchestra.config.schema import Section, SettingPlace
 from orchestra.errors import ConfigError, Source
-from orchestra.graph.attributes import nearest
 from orchestra.graph.conditions import normalize_label
+from orchestra.graph.nearest import nearest
 from orchestra.run.outcome import FailureClass
 
 

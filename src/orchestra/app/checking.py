@@ -31,10 +31,10 @@ from orchestra.config.schema import dotted_path
 from orchestra.config.settings import Settings
 from orchestra.config.yaml import Document
 from orchestra.errors import ConfigError, Diagnostic, InvalidConfig, Severity, Span
-from orchestra.graph.attributes import nearest
 from orchestra.graph.lint import in_order
 from orchestra.graph.lint.values import OF_NODE, problem
 from orchestra.graph.model import Graph, Node
+from orchestra.graph.nearest import nearest
 
 USUAL_ALIASES = ("smart", "worker", CHEAP)
 """Names that are aliases in every settings file that `orchestra init` writes, and no provider's model."""

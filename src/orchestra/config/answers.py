@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestra.config.schema import suggestion
 from orchestra.config.yaml import Document, load
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source, Span
@@ -73,12 +73,12 @@ def check_answers(answers: AnswerFile, gates: Collection[str], agents: Collectio
     for node, mine in answers.by_node.items():
         if node in gates or node in agents:
             continue
-        near = get_close_matches(node, [*gates, *agents], n=1)
+        near = suggestion(node, [*gates, *agents])
         known = f"human nodes: {', '.join(sorted(gates))}" if gates else "the pipeline has none"
         raise ConfigError(
             f"the pipeline has no human node and no agent {node!r}",
             span=mine[0].span,
-            fix=f"did you mean {near[0]!r}?" if near else known,
+            fix=near if near.startswith("did") else known,
         )
 
 
@@ -108,9 +108,8 @@ def _answer(document: Document, path: Keys, data: Any) -> WrittenAnswer:
 def _parts(document: Document, path: Keys, data: dict[str, Any], where: str) -> WrittenAnswer:
     for key, value in data.items():
         if key not in _KEYS:
-            near = get_close_matches(key, _KEYS, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_KEYS)}"
-            raise ConfigError(f"unknown key {key!r} in an answer", span=document.key_span((*path, key)), fix=fix)
+            span = document.key_span((*path, key))
+            raise ConfigError(f"unknown key {key!r} in an answer", span=span, fix=suggestion(key, _KEYS))
         if key == "skip" and not isinstance(value, bool):
             raise ConfigError("skip must be true or false", span=document.span((*path, key)))
         if key != "skip" and _words(value) is None:

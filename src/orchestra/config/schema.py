@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 from orchestra.config.durations import seconds
 from orchestra.config.yaml import Document, Path, load
 from orchestra.errors import ConfigError, InvalidConfig, Source, Span
-from orchestra.graph.attributes import nearest
+from orchestra.graph.nearest import nearest
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,7 @@ from orchestra.config.schema import Section, keys_of
 from orchestra.config.yaml import Path as Keys
 from orchestra.config.yaml import scalar
 from orchestra.errors import ConfigError
-from orchestra.graph.attributes import nearest
+from orchestra.graph.nearest import nearest
 
 _LISTS_AND_MAPS = frozenset(
     {
@@ -92,10 +92,10 @@ def unknown_variables(environment: Mapping[str, str]) -> list[ConfigError]:
         if rest == name or rest in (*known, *_OURS) or not environment[name]:
             continue
         near = nearest(rest, known)
-        if near is None and not rest.startswith(sections) and rest.lower() not in keys_of(Config):
+        if not near and not rest.startswith(sections) and rest.lower() not in keys_of(Config):
             continue
-        if near is None:
-            near = next(iter(get_close_matches(rest, known, n=1, cutoff=0.75)), None)
+        if not near:
+            near = next(iter(get_close_matches(rest, known, n=1, cutoff=0.75)), "")
         fix = f"did you mean {known[near]}?" if near else _instead(rest)
         faults.append(ConfigError(f"{name} is not a variable that sets something", fix=fix))
     return faults

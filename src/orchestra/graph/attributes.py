@@ -5,10 +5,11 @@ The parser types values by it, the linter checks and suggests by it, and the doc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+
+from orchestra.graph.nearest import nearest
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -120,36 +121,9 @@ class AttributeScope:
             or key.startswith(self.prefixes)
         )
 
-    def nearest(self, key: str) -> str | None:
-        """The known key within edit distance 2 of an unknown one, if there is one (section 2)."""
+    def nearest(self, key: str) -> str:
+        """The known key within edit distance 2 of an unknown one; empty where there is none (section 2)."""
         return nearest(key, (*self.entries, *self.aliases))
-
-
-def nearest(word: str, known: Iterable[str], within: int = 2) -> str | None:
-    """The closest of ``known`` within an edit distance, the first of several, else None."""
-    best, distance = None, within + 1
-    for candidate in known:
-        if abs(len(candidate) - len(word)) >= distance or candidate == word:
-            continue
-        found = edit_distance(word, candidate, distance)
-        if found < distance and found < max(len(word), len(candidate)) / 2 + 0.5:
-            best, distance = candidate, found
-    return best
-
-
-def edit_distance(a: str, b: str, bound: int) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours from a to b; at most ``bound`` is exact."""
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        older, before, row = before, row, [i] + [0] * len(b)
-        for j, y in enumerate(b, 1):
-            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                row[j] = min(row[j], older[j - 2] + 1)
-        if min(row) >= bound:
-            return bound
-    return row[-1]
 
 
 _S, _I, _B, _D, _N, _C, _F = (

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 
 from orchestra.errors import ConfigError
-from orchestra.graph.attributes import nearest
 from orchestra.graph.model import Graph
+from orchestra.graph.nearest import nearest
 
 
 def inputs(graph: Graph) -> dict[str, str | None]:
@@ -36,8 +35,8 @@ def with_defaults(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
     span = graph.span_of("inputs", graph.span)
     for name in given if declared else ():
         if name not in declared:
-            near = get_close_matches(name, declared, n=1)
-            fix = f"did you mean {near[0]}?" if near else f"it declares: {', '.join(declared)}"
+            near = nearest(name, declared)
+            fix = f"did you mean {near}?" if near else f"it declares: {', '.join(declared)}"
             raise ConfigError(f"the pipeline declares no variable {name!r}", span=span, fix=fix)
     missing = [name for name, default in declared.items() if default is None and name not in given]
     if missing:

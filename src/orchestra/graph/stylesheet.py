@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from orchestra.errors import Span, StylesheetError
-from orchestra.graph.attributes import DRAWN_SHAPES, SHAPES, nearest
+from orchestra.graph.attributes import DRAWN_SHAPES, SHAPES
 from orchestra.graph.model import Attribute, Graph, Node
+from orchestra.graph.nearest import nearest
 from orchestra.graph.places import places, within
 from orchestra.graph.tokens import unescape
 
@@ -150,7 +151,9 @@ def _rule(text: str, at: int) -> tuple[StyleRule, int]:
 def _no_shape(selector: str, at: int) -> StylesheetError:
     near = nearest(selector, SHAPES)
     fix = f"did you mean {near!r}?" if near else f"write .{selector} for a class, #{selector} for a node"
-    return StylesheetError(f"{selector!r} is not a shape", start=at, end=at + len(selector), fix=fix, put=near)
+    return StylesheetError(
+        f"{selector!r} is not a shape", start=at, end=at + len(selector), fix=fix, put=near or None
+    )
 
 
 def _no_brace(text: str, at: int, selector: str) -> StylesheetError:
@@ -172,7 +175,7 @@ def _declaration(text: str, at: int) -> tuple[StyleDeclaration, int]:
         near = _suggestion(name)
         fix = f"did you mean {near!r}?" if near else f"properties are {', '.join(PROPERTIES)}"
         message = f"{name!r} is not a stylesheet property"
-        raise StylesheetError(message, start=at, end=match.end(), fix=fix, put=near)
+        raise StylesheetError(message, start=at, end=match.end(), fix=fix, put=near or None)
     colon = _skip(text, match.end())
     if text[colon : colon + 1] != ":":
         put = ":" if text[colon : colon + 1] == "=" else None
@@ -181,7 +184,9 @@ def _declaration(text: str, at: int) -> tuple[StyleDeclaration, int]:
     if name == "reasoning_effort" and value not in EFFORTS:
         near = nearest(value.lower(), EFFORTS, within=1 if len(value) < 5 else 2)
         fix = f"did you mean {near!r}?" if near else f"write one of {', '.join(EFFORTS)}"
-        raise StylesheetError(f"{value!r} is not a reasoning effort", start=start, end=end, fix=fix, put=near)
+        raise StylesheetError(
+            f"{value!r} is not a reasoning effort", start=start, end=end, fix=fix, put=near or None
+        )
     return StyleDeclaration(name, value, start, end), _skip_separator(text, end)
 
 

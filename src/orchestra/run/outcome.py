@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
-from orchestra.graph.attributes import nearest
 from orchestra.graph.model import Graph
+from orchestra.graph.nearest import nearest
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A context value: what JSON can say."""

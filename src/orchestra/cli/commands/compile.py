@@ -19,10 +19,10 @@ from orchestra.cli.terminal import complain, deliver, room, say, say_json, use_c
 from orchestra.config.environment import find, folders_of, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity
 from orchestra.graph import render, report
-from orchestra.graph.attributes import nearest
 from orchestra.graph.explain import entries
 from orchestra.graph.explain import explain as explanation
 from orchestra.graph.model import Graph
+from orchestra.graph.nearest import nearest
 from orchestra.graph.report import plural, wrap
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from orchestra.cli.terminal import deliver, one_line, say, say_json, say_wrapped
 from orchestra.config.providers import KINDS
 from orchestra.config.showing import SettingRow, rows
 from orchestra.errors import ConfigError
-from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, Entry, Value, nearest
+from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, Entry, Value
 from orchestra.graph.explain import summaries
+from orchestra.graph.nearest import nearest
 
 
 def init(

@@ -27,7 +27,7 @@ from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson
 from orchestra.cli.terminal import lay_out, one_line, room, say, say_json
 from orchestra.errors import ConfigError
-from orchestra.graph.attributes import nearest
+from orchestra.graph.nearest import nearest
 from orchestra.graph.report import duration_words, plural
 from orchestra.processes.sandbox import unavailable
 

@@ -11,7 +11,7 @@ from orchestra.app.briefs import Brief
 from orchestra.app.estimates import CostBounds
 from orchestra.cli.terminal import many_lines, one_line, say, say_json, table
 from orchestra.errors import ConfigError
-from orchestra.graph.attributes import nearest
+from orchestra.graph.nearest import nearest
 from orchestra.graph.report import dollars
 from orchestra.run.secrets import Redactor
 

@@ -17,7 +17,7 @@ from orchestra.engine.gaps import Gap, legible
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import find
 from orchestra.errors import SessionNotFound
-from orchestra.graph.attributes import nearest
+from orchestra.graph.nearest import nearest
 from orchestra.graph.report import plural, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import Recorded, StageStarted

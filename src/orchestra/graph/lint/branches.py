@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic
 from orchestra.graph.flow import components
 from orchestra.graph.joins import Before
-from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.survey import Survey, error, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Edge, Node
+from orchestra.graph.nearest import nearest
 
 
 def parallel_join(survey: Survey) -> Iterator[Diagnostic]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.choices import Choice, choices
-from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.survey import Survey, error, info, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Node
+from orchestra.graph.nearest import nearest
 
 _ACTIONS = ("observe", "steer", "wait")
 _ASKS = ("agent", "agent.task", "agent.role")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic, StylesheetError
-from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.survey import Survey, quote, swap_edit, warn_of_part, warning
 from orchestra.graph.model import Attribute, Node
+from orchestra.graph.nearest import nearest
 from orchestra.graph.stylesheet import EFFORTS, StyleRule, parse_stylesheet
 
 

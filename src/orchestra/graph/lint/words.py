@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from itertools import product
 
 from orchestra.errors import Diagnostic, Edit, Span
-from orchestra.graph.attributes import DRAWN_SHAPES, FIDELITIES, SHAPES, edit_distance
-from orchestra.graph.lint.nearest import nearest
+from orchestra.graph.attributes import DRAWN_SHAPES, FIDELITIES, SHAPES
 from orchestra.graph.lint.outcomes import arriving, required_outcomes
 from orchestra.graph.lint.survey import Survey, error, quote, warning
 from orchestra.graph.model import Attribute, Edge, Node
+from orchestra.graph.nearest import edit_distance, nearest
 from orchestra.graph.places import inside
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from orchestra.graph.attributes import nearest
+from orchestra.graph.nearest import nearest
 from orchestra.graph.parser.file import (
     File,
     Resync,

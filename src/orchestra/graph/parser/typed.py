@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from orchestra.graph.attributes import Duration, Entry, Value, ValueKind, nearest
+from orchestra.graph.attributes import Duration, Entry, Value, ValueKind
+from orchestra.graph.nearest import nearest
 from orchestra.graph.tokens import DURATION, FLOAT, IDENTIFIER, INTEGER, KEYWORDS
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -99,7 +100,7 @@ def _boolean(_entry: Entry, text: str) -> bool:
     if lowered in ("false", "no", "off", "0"):
         raise Misfit("true or false", "write false", "false")
     near = nearest(lowered, _BOOLEANS)
-    raise Misfit("true or false", f"write {near}" if near else "", near)
+    raise Misfit("true or false", f"write {near}" if near else "", near or None)
 
 
 def _choice(entry: Entry, text: str) -> str:

@@ -6,21 +6,34 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 
-from orchestra.graph.attributes import edit_distance
-
 _DIGITS = re.compile(r"\d+")
 _PARTS = 3
 
 
-def allowed_distance(a: str, b: str) -> int:
+def edit_distance(a: str, b: str, bound: int) -> int:
+    """Insertions, deletions, replacements and swaps of neighbours from a to b; at most ``bound`` is exact."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        older, before, row = before, row, [i] + [0] * len(b)
+        for j, y in enumerate(b, 1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                row[j] = min(row[j], older[j - 2] + 1)
+        if min(row) >= bound:
+            return bound
+    return row[-1]
+
+
+def allowed_distance(a: str, b: str, within: int = 2) -> int:
     """How far two words may be apart and still be meant as one: short words are easily near by chance."""
     longer = max(len(a), len(b))
     if longer <= 2:
         return 0
-    return 1 if longer <= 4 else 2
+    return 1 if longer <= 4 else within
 
 
-def is_near(word: str, known: str) -> bool:
+def is_near(word: str, known: str, within: int = 2) -> bool:
     """Whether ``word`` is ``known`` misspelt. ``step_1`` and ``step_2`` are two names, not one."""
     if word == known:
         return False
@@ -28,14 +41,14 @@ def is_near(word: str, known: str) -> bool:
         return True
     if _DIGITS.sub("0", word) == _DIGITS.sub("0", known):
         return False
-    most = allowed_distance(word, known)
+    most = allowed_distance(word, known, within)
     return most > 0 and edit_distance(word, known, most + 1) <= most
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word nearest to ``word``, the first of equals; empty when none is near."""
-    near = [name for name in known if is_near(word, name)]
-    return min(near, key=lambda name: edit_distance(word, name, 3), default="")
+def nearest(word: str, known: Iterable[str], within: int = 2) -> str:
+    """The known word nearest to ``word`` by spelling, the first of equals; empty when none is near."""
+    near = [name for name in known if is_near(word, name, within)]
+    return min(near, key=lambda name: edit_distance(word, name, within + 1), default="")
 
 
 class Vocabulary:
