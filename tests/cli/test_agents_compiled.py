@@ -71,7 +71,7 @@ def test_prompt_shows_the_composed_prompt_of_a_node(project: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["system"], found["user"]) == ("You review.", "Review <tools.diff.output>.")
     assert [Path(file).name for file in found["files"]] == ["reviewer.yaml", "review.yaml"]
-    wrong = call(project, "compile", "--prompt", "aa", "p.dot")
+    wrong = call(project, "compile", "--prompt", "A", "p.dot")
     assert wrong.returncode == 2
     assert "did you mean 'a'?" in wrong.stderr
 
