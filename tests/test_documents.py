@@ -91,6 +91,8 @@ def test_a_pipeline_in_the_documents_compiles(page: str, text: str, tmp_path: Pa
         pytest.skip("a fragment")
     (tmp_path / "p.dot").write_text(text)
     (tmp_path / "ship.dot").write_text((ROOT / "examples" / "hello.dot").read_text())  # the child that pages name
+    (tmp_path / "design.md").touch()  # files that pages attach or check answers by
+    (tmp_path / "findings.json").write_text("{}")
     (tmp_path / "bin").mkdir()
     claude = tmp_path / "bin" / "claude"  # the command-line agent that pages name
     claude.write_text("#!/bin/sh\n")
