@@ -90,7 +90,7 @@ async def test_a_pause_is_the_end_until_the_session_is_resumed() -> None:
 
 
 async def test_a_runner_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(following, "RUNNER_POLL_SECONDS", 0.01)
     session = await opened(LINE)
     await session.runner._step()
     await session.journal.flush()
