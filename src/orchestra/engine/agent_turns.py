@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
-from orchestra.engine.messages import message_for
+from orchestra.errors import BackendError
 from orchestra.graph.model import Graph
-from orchestra.ports import Clock, CommitResult, NewCommit, Suspended, Workspace
+from orchestra.ports import Clock, CommitResult, MessageWriter, NewCommit, Suspended, Workspace
 from orchestra.run.conversation import (
     AgentTurn,
     CompactedConversation,
@@ -25,12 +26,14 @@ from orchestra.run.events import (
     AgentResponded,
     AgentToolEnded,
     AgentTurnCompleted,
+    CommitMessageWritten,
     ConversationCompacted,
     SteeringTaken,
+    WarningRaised,
 )
 from orchestra.run.fidelity import BUDGET, Earlier, incoming, mode_of, preamble, thread_of
 from orchestra.run.limits import LimitUsage, UsageTotals
-from orchestra.run.secrets import plain_json
+from orchestra.run.secrets import clean, plain_json
 from orchestra.run.state import Context, Spent
 from orchestra.run.steps import Execute
 from orchestra.run.turns import Paid
@@ -163,10 +166,7 @@ class AgentTurns:
         async def write(repo: str, diff: str) -> str:
             if writer is None:
                 return ""
-            why = redactor.text(intent)
-            return await message_for(
-                self.journal, writer, self.record_payment, node=self.step.node, repo=repo, intent=why, diff=diff
-            )
+            return await self._written_message(writer, repo, redactor.text(intent), diff)
 
         def secret(text: str) -> tuple[str, int]:
             found = next(iter(redactor.find(text)), None)
@@ -187,6 +187,42 @@ class AgentTurns:
                 write=None if writer is None else write,
             )
         )
+
+    async def _written_message(self, writer: MessageWriter, repo: str, intent: str, diff: str) -> str:
+        """Return the recorded message of a change, else one that the model writes now, charged to the node (W3).
+
+        Where the model fails, the text is empty and a Warning says why: the template makes the message then.
+        """
+        journal, node = self.journal, self.step.node
+        key = hashlib.sha256(f"{repo}\0{node}\0{diff}".encode("utf-8", "replace")).hexdigest()[:32]
+        if journal.running.message_for == key:
+            return journal.running.message
+        try:
+            written = await writer(intent, journal.redactor.text(diff))
+        except BackendError as error:
+            message = f"no commit message from the model, so the template is used: {error}"
+            journal.record(WarningRaised(message=message, rule="commit_message", node=node))
+            return ""
+        if written is None:
+            return ""
+        text = journal.redactor.text(clean(written.text))
+        self.record_payment(
+            CommitMessageWritten(
+                repo=repo,
+                node=node,
+                text=text,
+                change=key,
+                model=written.model,
+                provider=written.provider,
+                tokens_in=written.tokens_in,
+                tokens_out=written.tokens_out,
+                cost_micros=written.cost_micros,
+                unpriced=written.unpriced,
+                duration_ms=written.duration_ms,
+            )
+        )
+        await journal.flush()
+        return text
 
 
 def _usage(recorded: Spent, more: Spent, milliseconds: int) -> LimitUsage:
