@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from calls import PLAN, Terminal, begin, call, only_session
+from calls import ORCHESTRA, PLAN, Terminal, begin, call, environment, only_session
+
+WAITS = """digraph g {
+  start [shape=Mdiamond]; exit [shape=Msquare]; next [prompt="x"]
+  plan [shape=parallelogram, tool_command="until test -e go; do sleep 0.02; done"]
+  start -> plan -> next -> exit
+}
+"""
 
 
 def test_a_run_is_paused_from_another_process_and_continues(tmp_path: Path) -> None:
-    process = begin(tmp_path, delay="1s")
-    asked = call(tmp_path, "pause", "last")
-    assert asked.returncode == 0
+    (tmp_path / "p.dot").write_text(WAITS)
+    (tmp_path / "s.yaml").write_text("nodes: {}\n")
+    process = begin(tmp_path, pipeline=tmp_path / "p.dot", script=tmp_path / "s.yaml")
+    with subprocess.Popen([*ORCHESTRA, "pause", "last"], cwd=tmp_path, env=environment(tmp_path)) as pausing:
+        until = time.monotonic() + 30
+        while "pause" not in str(only_session(tmp_path)["detail"]) and time.monotonic() < until:
+            time.sleep(0.02)
+        (tmp_path / "go").touch()
+    assert pausing.returncode == 0
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "paused by" in out
