@@ -159,6 +159,7 @@ async def _body(state: RunState, repo: SessionBranches, events: Sequence[Recorde
     rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in _nodes(one.event for one in events))
     goal = f"{state.goal}\n\n" if state.goal else ""
     cost = f", {dollars(side.cost_micros, 4)}, {plural(side.tokens, 'token')}" if side.tokens else ""
+    cost = ", simulated: no model was asked" if state.simulated else cost
     return (
         f"{goal}Made by the pipeline `{state.pipeline}` in session `{state.session}`: {side.outcome},"
         f" {plural(side.steps, 'step')}{cost}.\n\n{stat}\n\n### Commits\n\n{log.text}\n\n"

@@ -37,7 +37,7 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.fold import evolve
-from orchestra.run.state import NEW
+from orchestra.run.state import NEW, RunState
 from orchestra.run.usage import RunUsage, usage_of
 from orchestra.run.views import Summary
 
@@ -123,10 +123,11 @@ class NodeStory:
 @dataclass(slots=True, kw_only=True)
 class Chapter:
     """A session on the page: the run itself, or one that it started. ``taken`` counts how often an edge
-    was; ``took`` is in milliseconds, as the end of the run tells it."""
+    was; ``took`` is in milliseconds, as the end of the run tells it; ``simulated`` where no model was asked."""
 
     summary: Summary
     took: int = 0
+    simulated: bool = False
     pipeline: str = ""
     drawing: Drawing | None = None
     shapes: Mapping[str, str] = field(default_factory=dict)
@@ -159,7 +160,8 @@ def chapter(summary: Summary, events: Sequence[PageTurn], changes: Changes) -> C
     last = max((told.recorded.meta.at for told in events), default=0)
     for _node, talk in (pair for lane in found.lanes.values() for pair in lane):
         talk.end = talk.end or last
-    found.took, gaps = _times(told.recorded for told in events if not told.path)
+    state, gaps = _fold(told.recorded for told in events if not told.path)
+    found.took, found.simulated = took_ms(state), state.simulated
     for talk in (talk for story in found.nodes.values() for talk in story.talks):
         talk.idle = sum(idle for at, idle in gaps if talk.begin < at <= talk.end)
     begun = [told.recorded.event.node for told in events if isinstance(told.recorded.event, StageStarted)]
@@ -167,14 +169,14 @@ def chapter(summary: Summary, events: Sequence[PageTurn], changes: Changes) -> C
     return found
 
 
-def _times(events: Iterable[Recorded]) -> tuple[int, list[tuple[int, int]]]:
-    """How long a session was run, and when a runner came back to it after how long, all in milliseconds."""
+def _fold(events: Iterable[Recorded]) -> tuple[RunState, list[tuple[int, int]]]:
+    """The state, and when a runner came back to the session after how long, in milliseconds."""
     state, gaps = NEW, []
     for recorded in events:
         before, state = state, evolve(state, recorded)
         if state.idle_ms > before.idle_ms:
             gaps.append((recorded.meta.at, state.idle_ms - before.idle_ms))
-    return took_ms(state), gaps
+    return state, gaps
 
 
 def _draw(found: Chapter, events: Sequence[PageTurn]) -> None:
