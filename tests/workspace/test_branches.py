@@ -114,6 +114,23 @@ def test_branches_in_conflict_that_a_later_node_merged_are_not_called_unmerged(t
     assert git(code, "show", f"orchestra/p/{said.split()[1]}:d.txt") == "more"
 
 
+@pytest.mark.parametrize("change", ["update-ref -d $ref", "update-ref $ref main"])
+def test_the_recorded_commit_of_a_branch_is_merged_wherever_its_name_points(change: str, tmp_path: Path) -> None:
+    repo = tmp_path / "code"
+    moved = f"ref=$(git -C {repo} for-each-ref --format='%(refname)' 'refs/heads/orchestra/p/*@fan.1.1.left')"
+    nodes = (
+        "fan [shape=component, max_parallel=1] join [shape=tripleoctagon]\n"
+        + tool("left", "echo left > l.txt")
+        + tool("right", f"{moved}; git -C {repo} {change}; echo right > r.txt")
+        + "start -> fan -> left -> join; fan -> right -> join -> exit"
+    )
+    code = repository(project(tmp_path, nodes) / "code")
+    ended = run(tmp_path)
+    assert ended["status"] == "success", ended
+    files = git(code, "ls-tree", "--name-only", f"orchestra/p/{ended['session']}").split()
+    assert {"l.txt", "r.txt"} <= set(files)
+
+
 def test_branches_whose_agents_only_read_share_the_worktree_of_the_walk_around_them(tmp_path: Path) -> None:
     nodes = """fan [shape=component] meet [shape=tripleoctagon]
     named [prompt=x, agent=reviewer] own [prompt=x, "agent.tools"="read-file, search-code"] free [prompt=x]

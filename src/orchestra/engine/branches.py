@@ -38,7 +38,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.outcome import Json
 from orchestra.run.parallel import CANCELED, BranchPlan, Fan
-from orchestra.run.state import Context, RunState
+from orchestra.run.state import Context, RepoRecord, RunState
 
 WalkOf = Callable[[Journal, Control, Workspace | None], Walk]
 """Makes the walk of a journal."""
@@ -215,6 +215,7 @@ class FanOut:
         assert result is not None
         score = await journal.resolve(Context(self.plan.graph, state).get("score"))
         number = isinstance(score, int | float) and not isinstance(score, bool)
+        own = self._git_branches(state)
         return ParallelBranchCompleted(
             node=self.node,
             branch_id=plan.id,
@@ -227,7 +228,8 @@ class FanOut:
             score={"value": score} if number else {},
             duration_ms=max(0, result.ended_ms - branch.began_ms),
             turns=journal.depth + 1,
-            git_branch=self._git_branch(state),
+            git_branch=next((known.branch for known in own.values()), ""),
+            git_commits={name: known.commit for name, known in own.items()},
             ended_at=result.node,
             steps=state.steps - branch.steps,
             nodes=share(state),
@@ -250,11 +252,10 @@ class FanOut:
         await journal.flush()
         return found
 
-    def _git_branch(self, state: RunState) -> str:
-        """The git branch of a branch that has worktrees of its own; the first repository's."""
+    def _git_branches(self, state: RunState) -> dict[str, RepoRecord]:
+        """Where a branch that has worktrees of its own stands, by repository."""
         above = self.journal.state.workspace
-        own = (known.branch for name, known in state.workspace.items() if known.branch != above[name].branch)
-        return next(own, "")
+        return {name: known for name, known in state.workspace.items() if known.branch != above[name].branch}
 
     async def _journal(self, plan: BranchPlan) -> Journal:
         """Return the branch's journal, new or continued from an earlier runner."""

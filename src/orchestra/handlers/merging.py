@@ -31,7 +31,8 @@ async def merge_code(
         outcome = replace(outcome, notes=f"{outcome.notes}; not merged: {', '.join(rest)}")
     if scope.workspace is None or not branches:
         return outcome
-    merged = await scope.workspace.merge(branches)
+    commits = {result.get("branch"): result.get("commits") or {} for result in results}
+    merged = await scope.workspace.merge({branch: commits.get(branch, {}) for branch in branches})
     updates = {**outcome.context_updates, **_updates(merged)}
     if not merged.conflicts:
         return replace(outcome, context_updates=updates)

@@ -179,4 +179,5 @@ async def _result_value(result: BranchResult, scope: Scope) -> dict[str, Json]:
         "context_id": result.context_id,
         "turns": result.turns,
         "branch": result.branch,
+        **({"commits": dict(result.commits)} if result.commits else {}),
     }

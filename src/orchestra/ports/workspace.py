@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -148,10 +148,11 @@ class Workspace(Protocol):
     async def close(self) -> None:
         """Put a checkout that was worked in itself back on its own branch (``in_place``)."""
 
-    async def merge(self, branches: Sequence[str]) -> MergeResult:
+    async def merge(self, branches: Mapping[str, Mapping[str, str]]) -> MergeResult:
         """Merge branches of a fan-out into this walk's own, in this order, by their git branch (W6).
 
-        A branch is in every repository under the name that follows the session's.
+        A branch is in every repository under the name that follows the session's. Each has its recorded commits, by
+        repository.
         """
 
 

@@ -110,6 +110,7 @@ def _on_parallel_branch_completed(state: RunState, meta: Meta, event: ParallelBr
         context_id=event.branch_context,
         turns=event.turns,
         branch=event.git_branch,
+        commits=event.git_commits,
         ended_at=event.ended_at,
     )
     return {

@@ -582,6 +582,7 @@ class ParallelBranchCompleted:
     steered: tuple[int, ...] = tag(
         48, "array", "turns of the mailbox whose instructions its agents had", default=()
     )
+    git_commits: Mapping[str, Json] = tag(49, "json", "the commit of its git branch, per repository", default={})
 
 
 @event("ParallelExecution")

@@ -38,7 +38,8 @@ class BranchResult(Struct, frozen=True, kw_only=True):
 
     ``updates`` are its changes to the context, ``refs`` those of them carried by reference; ``response`` is its
     last agent's answer, ``score`` its ``context.score`` where that is a number, ``turns`` the turns in its chain,
-    ``branch`` its git branch, ``ended_at`` the node at which it arrived or stopped.
+    ``branch`` its git branch, ``commits`` those of that by repository, ``ended_at`` the node at which it arrived or
+    stopped.
     """
 
     id: str
@@ -53,6 +54,7 @@ class BranchResult(Struct, frozen=True, kw_only=True):
     context_id: int = 0
     turns: int = 0
     branch: str = ""
+    commits: Mapping[str, Any] = field(default_factory=dict)
     ended_at: str = ""
 
     @property

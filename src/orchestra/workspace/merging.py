@@ -11,7 +11,7 @@ from orchestra.errors import WorkspaceError
 from orchestra.ports import Conflict
 from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git
-from orchestra.workspace.remote import deepen_to_common
+from orchestra.workspace.remote import deepen_to_common, fetch
 from orchestra.workspace.worktrees import IDENTITY, Tree
 
 FILES = 20
@@ -39,22 +39,19 @@ class RepoMerge:
 
 
 async def merge_branches(
-    tree: Tree, branches: Sequence[str], folders: Mapping[str, str], trailers: str
+    tree: Tree, branches: Mapping[str, str], folders: Mapping[str, str], trailers: str
 ) -> RepoMerge:
     """Merge branches into a worktree's branch, three-way and in order; those in conflict are left out.
 
+    Each branch has its recorded commit, empty where none is known.
     Nothing but objects is written before all are decided; then the branch and the worktree move once, to one commit
     whose parents are the tip and every branch merged. Raises ``WorkspaceError``.
     """
     git, tip, began = tree.git, tree.tip, now_ns()
     done = RepoMerge(tip=tip)
     current = tip
-    for branch in branches:
-        theirs = (await git.run("rev-parse", "-q", "--verify", f"refs/heads/{branch}^{{commit}}", check=False)).text
-        if not theirs:
-            raise WorkspaceError(
-                f"{tree.name}: the branch {branch} does not exist any more, so it cannot be merged"
-            )
+    for branch, recorded in branches.items():
+        theirs = await _head_of(tree, branch, recorded)
         await deepen_to_common(git, tree.repo.settings.remote, current, theirs)
         if await git.ok("merge-base", "--is-ancestor", theirs, current):
             done.unchanged.append(branch)
@@ -75,6 +72,24 @@ async def merge_branches(
         done.commit = await _apply(tree, current, done, trailers)
         await names_synced(git, (f"refs/heads/{tree.branch}",), began)
     return done
+
+
+async def _head_of(tree: Tree, branch: str, recorded: str) -> str:
+    """Return the commit of a branch that is merged: the recorded one, or what was committed after it.
+
+    The branch may be missing, or be elsewhere; a missing commit is fetched from the remote (W7).
+    """
+    git, url = tree.git, tree.repo.settings.remote
+    tip = (await git.run("rev-parse", "-q", "--verify", f"refs/heads/{branch}^{{commit}}", check=False)).text
+    if recorded and not await git.ok("cat-file", "-e", f"{recorded}^{{commit}}") and url:
+        await fetch(git, url, (f"+refs/heads/{branch}:refs/orchestra/remote/{branch}",))
+    if recorded and tip != recorded and await git.ok("cat-file", "-e", f"{recorded}^{{commit}}"):
+        later = tip and await git.ok("merge-base", "--is-ancestor", recorded, tip)
+        return tip if later else recorded
+    if not tip or (recorded and tip != recorded):
+        lost = f"its commit {recorded[:12]}" if recorded else "it"
+        raise WorkspaceError(f"{tree.name}: the branch {branch} cannot be merged: {lost} is not in the repository")
+    return tip
 
 
 async def _apply(tree: Tree, current: str, done: RepoMerge, trailers: str) -> str:

@@ -432,7 +432,7 @@ class GitWorkspace:
             await branched.place(tree.repo, at, keep=keep)
         return branched
 
-    async def merge(self, branches: Sequence[str]) -> MergeResult:
+    async def merge(self, branches: Mapping[str, Mapping[str, str]]) -> MergeResult:
         """Merge branches into this walk's, in order, in every repository; remove clean ones' worktrees."""
         merged: dict[str, None] = {}
         unchanged: dict[str, None] = {}
@@ -446,8 +446,10 @@ class GitWorkspace:
                 for name, place in zip(names, places, strict=True)
             }
             shown = {name: str(folder) for name, folder in folders.items()}
+            recorded = [known.get(tree.name, "") for known in branches.values()]
             by = commits.By(session=self.session, pipeline=self.pipeline)
-            done = await merging.merge_branches(tree, names, shown, commits.trailers_of(by))
+            heads = dict(zip(names, recorded, strict=True))
+            done = await merging.merge_branches(tree, heads, shown, commits.trailers_of(by))
             self._record_merge(tree, done)
             for name, _commit in done.merged:
                 merged[name] = None
