@@ -152,6 +152,7 @@ def resume_words(event: PipelineResumed) -> str:
         "" if event.refused or not event.again else _again(event),
         _GRANTED.get(event.granted, ""),
         "with a new pipeline" if event.dot else "",
+        "its prompt stays the old one" if event.dot and event.granted == CONVERSATION else "",
         "with new scripted results" if event.simulation else "",
     ]
     return ", ".join(part for part in parts if part)
