@@ -26,7 +26,7 @@ from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.gaps import with_branches
 from orchestra.engine.loading import event_of, history
-from orchestra.engine.sessions import Row, rows
+from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import ConfigError, Source, StoreUnreachable
 from orchestra.ports import Store, Turn
 from orchestra.run.events import ParallelBranchCompleted, ParallelBranchStarted, Recorded
@@ -251,6 +251,16 @@ async def test_a_mirror_that_serves_the_very_folder_is_refused(tmp_path: Path) -
             await send(tmp_path, server_at(at))
         assert kept.counts().turns == count
     await kept.close()
+
+
+async def test_the_last_session_of_a_mirror_is_that_of_its_original_whatever_was_sent_first(tmp_path: Path) -> None:
+    first = await run(tmp_path, CHILD, "nodes: {}")
+    second = await run(tmp_path, CHILD, "nodes: {}")
+    async with mirrored() as at:
+        for session in (second, first):
+            await send(tmp_path, at.server, session)
+        assert [row.session for row in await rows(at.kept)] == [second, first]
+        assert (await find(at.kept, "last")).session == second
 
 
 async def test_a_mirror_is_not_mirrored_on(tmp_path: Path) -> None:

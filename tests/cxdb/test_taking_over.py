@@ -11,6 +11,7 @@ from zlib import crc32
 import pytest
 from blake3 import blake3
 
+from orchestra.cxdb.embedded.losses import losses
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format.layout import CHECKS, INDEX, PATHS, TURN_INDEX
 from orchestra.errors import Damaged
@@ -216,6 +217,28 @@ async def test_a_store_that_lost_bytes_can_be_salvaged(tmp_path: Path) -> None:
     store = EmbeddedStore.open(tmp_path)
     assert (await store.head(1)).turn_id == 21
     await store.close()
+
+
+@pytest.mark.parametrize("lost", [1, 40, 333, 1000, 2500])
+async def test_turns_whose_payloads_were_lost_are_dropped_and_the_store_is_sound(tmp_path: Path, lost: int) -> None:
+    chains = written(tmp_path)
+    await EmbeddedStore.open(tmp_path).close()
+    pack = tmp_path / "blobs/blobs.pack"
+    os.truncate(pack, max(8, pack.stat().st_size - lost))
+    going = {loss.context_id: loss for loss in losses(str(tmp_path), lambda *_: None)}
+    assert going
+    store = EmbeddedStore.open(tmp_path, salvage=True)
+    await store.repair()
+    assert await store.deep_check() == []
+    for context, chain in chains.items():
+        left = await store.turns(context, limit=1000)
+        assert left == chain[: len(left)]
+        told = going[context].stretches if context in going else ()
+        assert told == (((len(left), len(chain) - 1),) if len(left) < len(chain) else ())
+        (turn,) = await store.append(context, [NewTurn(type_id="t.T", type_version=1, payload=b"on %d" % context)])
+        assert turn.depth == len(left)
+    await store.close()
+    assert await EmbeddedStore.open(tmp_path).deep_check() == []
 
 
 async def test_our_caches_can_all_be_deleted(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ async def rows(store: Store, label: str = MAILBOX) -> list[Row]:
 
 
 def _listed_once(found: Sequence[Row]) -> list[Row]:
-    """Drop listings of mirrored sessions that were listed again later.
+    """Drop listings of mirrored sessions that were listed again later, and put each store's into its order.
 
     A server may handle the last request of a killed sender after the next sender has looked. Ids only grow, so what
     comes late never counts as the newest.
@@ -114,7 +114,13 @@ def _listed_once(found: Sequence[Row]) -> list[Row]:
         row.context_id: kept.setdefault((row.mirror, row.source), row).context_id for row in found if row.mirror
     }
     once = [row for row in found if newest.get(row.context_id, row.context_id) == row.context_id]
-    return [changed(row, parent=newest.get(row.parent, row.parent)) if row.mirror else row for row in once]
+    mirrored = {
+        name: iter(sorted((row for row in once if row.mirror == name), key=lambda row: -row.source))
+        for name in {row.mirror for row in once if row.mirror}
+    }
+    """The sessions of each mirrored store in its own order, which is not that in which they were sent."""
+    ordered = [next(mirrored[row.mirror]) if row.mirror else row for row in once]
+    return [changed(row, parent=newest.get(row.parent, row.parent)) if row.mirror else row for row in ordered]
 
 
 def row_of_context(row: ContextRow) -> Row | None:

@@ -32,6 +32,8 @@ from orchestra.cxdb.format.layout import (
     META_HEAD,
     NOWHERE,
     PACK,
+    ROOT,
+    ROOT_SIZE,
     ROOTS,
     STRIDES,
     TURN,
@@ -84,6 +86,8 @@ class _Adoption:
         self._blobs: dict[bytes, int] = {}
         self._older: Hashes | None = None
         self._walked = False
+        self._pack_is_torn = False
+        """Whether the pack has lost blobs at its end that blobs.idx names."""
 
     def run(self) -> State:
         """Take over file by file: what is named before what names it."""
@@ -129,16 +133,20 @@ class _Adoption:
         """Know each blob's place; entries that blobs.idx lacks are made from the pack."""
         start, end = self._start(INDEX), self._ends[INDEX]
         self._cut(INDEX, end - (end - start) % INDEX_ENTRY.size)
-        covered = self._start(PACK)
-        for offset in range(start, self._ends[INDEX], INDEX_ENTRY.size * 4096):
-            self._progress("blobs", offset, self._ends[INDEX])
-            data = self._directory.read_all(INDEX, offset, min(self._ends[INDEX], offset + INDEX_ENTRY.size * 4096))
-            for digest, at, _, stored_size, _, _ in INDEX_ENTRY.iter_unpack(data):
-                self._blobs[digest] = at
-                covered = max(covered, at + BLOB_EXTRA + stored_size)
-        if covered > self._ends[PACK]:
-            covered = self._start(PACK)
-        self._index_pack(covered)
+        covered, whole, beyond = self._start(PACK), start, False
+        for offset, record in self._directory.records(INDEX, start, self._ends[INDEX]):
+            if (offset - start) % (INDEX_ENTRY.size * AT_ONCE) == 0:
+                self._progress("blobs", offset, self._ends[INDEX])
+            digest, at, _, stored_size, _, _ = INDEX_ENTRY.unpack(record)
+            end = at + BLOB_EXTRA + stored_size
+            if end > self._ends[PACK]:
+                beyond = True
+                continue
+            self._blobs[digest] = at
+            covered, whole = max(covered, end), offset + INDEX_ENTRY.size
+        self._pack_is_torn = whole < self._ends[INDEX]
+        self._cut(INDEX, whole)
+        self._index_pack(self._start(PACK) if beyond else covered)
 
     def _index_pack(self, offset: int) -> None:
         entries = []
@@ -185,12 +193,34 @@ class _Adoption:
             data = self._directory.read_all(LOG, offset, min(end, offset + step))
             checks = []
             for at in range(0, len(data), TURN_SIZE):
+                record = data[at : at + TURN_SIZE]
+                if self._pack_is_torn and self._has_lost_its_payload(record):
+                    self._cut_turns(offset + at, TURN.unpack_from(record)[0])
+                    break
                 old = kept[(offset + at - start) // TURN_SIZE * CHECK_SIZE :][:CHECK_SIZE]
-                checks.append(self._check(data[at : at + TURN_SIZE], old, roots))
+                checks.append(self._check(record, old, roots))
             self._append(META, b"".join(self._anew))
             self._anew.clear()
             self._append(CHECKS, b"".join(checks))
+            if self._ends[LOG] < end:
+                break
         self._progress("turns", end, end)
+
+    def _has_lost_its_payload(self, record: bytes) -> bool:
+        return intact(record) and self._blob(TURN.unpack_from(record)[5]) == NOWHERE
+
+    def _cut_turns(self, offset: int, turn_id: int) -> None:
+        """Cut off a turn whose payload the pack has lost at its end, and all turns after it."""
+        meta = self._meta_of(turn_id)
+        if meta is not None:
+            self._meta_end = meta[0]
+        self._next_meta = iter(())
+        self._cut(LOG, offset)
+        whole = self._start(ROOTS)
+        for at, attached in self._directory.records(ROOTS, whole, self._ends[ROOTS]):
+            if ROOT.unpack_from(attached)[0] < turn_id:
+                whole = at + ROOT_SIZE
+        self._cut(ROOTS, whole)
 
     def _check(self, record: bytes, old: bytes, roots: _Roots) -> bytes:
         if not intact(record):
