@@ -86,6 +86,7 @@ REST = (
     [
         ("", {"bad": "failed"}),
         (", merge_code=best", {"bad": "failed", "right": "not chosen"}),
+        (", merge=best", {"bad": "failed", "right": "not chosen"}),
         (", merge_code=none", {"bad": "failed", "left": "not chosen", "right": "not chosen"}),
     ],
 )

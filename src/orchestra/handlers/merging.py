@@ -49,8 +49,8 @@ async def merge_code(
 def _select(
     node: Node, fan: Fan, results: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
 ) -> Sequence[Mapping[str, Any]]:
-    """The results whose code is merged: by ``merge_code``, else the best where one was chosen, else all."""
-    one = bool(node.text("prompt")) or fan.join == "first_success"
+    """The results whose code is merged: by ``merge_code``, else the best where one is to be chosen, else all."""
+    one = bool(node.text("prompt")) or node.text("merge") == "best" or fan.join == "first_success"
     match node.text("merge_code") or ("best" if one else "all"):
         case "best":
             return [best]
