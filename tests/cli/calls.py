@@ -136,7 +136,9 @@ class Terminal:
 
     def __init__(self, folder: Path, columns: int, *args: str, program: list[str] = ORCHESTRA, **more: str) -> None:
         self.shown = ""
-        variables = environment(folder, COLUMNS=str(columns), TERM="xterm-256color", LANG="C.UTF-8", **more)
+        variables = environment(
+            folder, **{"COLUMNS": str(columns), "TERM": "xterm-256color", "LANG": "C.UTF-8", **more}
+        )
         self.pid, self._leader = warm.on_terminal([*program, *args], folder, variables)
 
     def until(self, words: str, seconds: float = 30) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from calls import call
+from calls import Terminal, call
 
 FAN = """digraph par {
   start [shape=Mdiamond]; exit [shape=Msquare]; fan [shape=component]; j [shape=tripleoctagon]
@@ -71,3 +71,33 @@ def test_log_shows_one_branch(waiting: Path) -> None:
 def test_a_run_whose_agents_are_in_its_children_says_that_they_are_simulated(waiting: Path) -> None:
     call(waiting, "run", "p.dot", "--no-input")
     assert "simulated: no model was asked" in call(waiting, "resume", "last", "--auto-approve").stdout
+
+
+TYPED_EARLY = """digraph g {
+  start [shape=Mdiamond]; exit [shape=Msquare]
+  work [shape=parallelogram, tool_command="until test -e go; do sleep 0.02; done"]
+  notes [shape=hexagon, label="Notes?"]
+  gate [shape=hexagon, label="Delete production?"]; yes [prompt="x"]; no [prompt="x"]
+  start -> work -> notes; notes -> gate ["human.freeform"=true]
+  gate -> yes [label="[Y] Yes"]; gate -> no [label="[N] No"]; yes -> exit; no -> exit
+}
+"""
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_what_was_typed_before_a_question_answers_nothing(tmp_path: Path, term: str) -> None:
+    (tmp_path / "p.dot").write_text(TYPED_EARLY)
+    terminal = Terminal(tmp_path, 80, "run", "p.dot", TERM=term)
+    terminal.until("session ")
+    terminal.press("y\n")
+    (tmp_path / "go").touch()
+    terminal.until("notes>")
+    terminal.press("first line of my notes\ny\n")
+    terminal.until("gate>")
+    terminal.press("n\n")
+    assert terminal.ended() == 0
+    nodes = {
+        node["node"] for node in json.loads(call(tmp_path, "status", "--detail", "--json", "last").stdout)["nodes"]
+    }
+    assert "no" in nodes
+    assert "yes" not in nodes

@@ -42,6 +42,9 @@ class Typed:
     def __init__(self, lines: Sequence[str]) -> None:
         self._lines = list(lines)
 
+    def forget(self) -> None:
+        pass
+
     async def line(self, prompt: str) -> str:
         await asyncio.sleep(0)
         if not self._lines:

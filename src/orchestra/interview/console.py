@@ -69,6 +69,7 @@ class Console(Interviewer):
         """Show the question and read until there is an answer."""
         self._screen.hold(self._reader.above)
         self._asking = True
+        self._reader.forget()
         try:
             for line in question_lines(question, self._width(), self._colour):
                 say(line)

@@ -8,8 +8,9 @@ import shlex
 import shutil
 import sys
 import tempfile
+import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -29,6 +30,9 @@ class LineReader(Protocol):
     @property
     def above(self) -> Callable[[str], None] | None:
         """Writes a line above the prompt, where that can be done."""
+
+    def forget(self) -> None:
+        """Throw away what was typed before: nobody can have meant it for the question that follows (H4)."""
 
     async def line(self, prompt: str) -> str:
         """What was typed. Raises ``EOFError`` where input has ended."""
@@ -84,6 +88,11 @@ class PlainReader:
     """Reads lines as the terminal gives them: for ``TERM=dumb``."""
 
     above = None
+
+    def forget(self) -> None:
+        """Throw away what the terminal holds."""
+        with suppress(OSError, termios.error):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
     async def line(self, prompt: str) -> str:
         """The next line; the terminal edits it."""
@@ -168,6 +177,15 @@ class EditingReader:
             task.add_done_callback(_KEEP.discard)
         else:
             say(text)
+
+    def forget(self) -> None:
+        """Throw away what the terminal holds, and what the editor has read beyond a line."""
+        from prompt_toolkit.input.typeahead import clear_typeahead
+
+        if "_session" in self.__dict__:
+            clear_typeahead(self._session.input)
+        with suppress(OSError, termios.error):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
     async def line(self, prompt: str) -> str:
         """The next line."""
