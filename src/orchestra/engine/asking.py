@@ -145,14 +145,9 @@ class Questions:
 
     async def _read(self, question: Question, control: Control) -> None:
         """Wait until the mailbox was read once. Raises ``Waiting`` where a pause is requested before."""
-        read = asyncio.ensure_future(self._answers.complete())
-        paused = asyncio.ensure_future(control.wait_for_pause())
-        try:
-            await asyncio.wait({read, paused}, return_when=asyncio.FIRST_COMPLETED)
-            if not read.done():
-                raise Waiting(question.id)
-        finally:
-            await _end(read, paused)
+        await control.pausing_during(self._answers.complete())
+        if not self._answers.is_complete:
+            raise Waiting(question.id)
 
 
 DEADLINE = "timeout"

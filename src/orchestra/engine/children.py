@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -109,24 +109,18 @@ class ChildSession:
 
     async def _wait_for_walk(self, seconds: float) -> None:
         assert self._task is not None
-        await self._first(self._wiring.clock.sleep(seconds), _finish(self._task))
+        await self.stage.control.pausing_during(self._wiring.clock.sleep(seconds), _finish(self._task))
 
     async def _wait_for_events(self, seconds: float) -> None:
         before, clock = self.telemetry().status, self._wiring.clock
         until = clock.boot_seconds() + seconds  # a clock that is set does not make it longer
         while not self.stage.control.pausing:
-            await self._first(clock.sleep(max(0.0, min(CHILD_POLL_SECONDS, until - clock.boot_seconds()))))
+            await self.stage.control.pausing_during(
+                clock.sleep(max(0.0, min(CHILD_POLL_SECONDS, until - clock.boot_seconds())))
+            )
             await self.look()
             if self.telemetry().status != before or clock.boot_seconds() >= until:
                 return
-
-    async def _first(self, *waits: Coroutine[Any, Any, object]) -> None:
-        """Wait for the first of these, or for the parent's pause."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(wait) for wait in (*waits, self.stage.control.wait_for_pause())]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                task.cancel()
 
     async def _suspend(self) -> None:
         """The parent pauses: its child pauses first, unless it ends just then."""

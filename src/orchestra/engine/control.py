@@ -189,11 +189,11 @@ class Control:
         """Wait until a pause is requested."""
         await self._pause_requested.wait()
 
-    async def pausing_during(self, wait: Coroutine[Any, Any, None]) -> bool:
-        """Wait, at most until a pause is requested; whether it is."""
+    async def pausing_during(self, *waits: Coroutine[Any, Any, object]) -> bool:
+        """Wait for the first of several, at most until a pause is requested; whether it is."""
         async with asyncio.TaskGroup() as group:
-            either = (group.create_task(wait), group.create_task(self.wait_for_pause()))
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            for task in either:
+            tasks = [group.create_task(wait) for wait in (*waits, self.wait_for_pause())]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 task.cancel()
         return self.pausing

@@ -79,9 +79,14 @@ class Inbox:
         """Everything that was in the mailbox when the listener started is here now."""
         self._complete.set()
 
-    async def complete(self) -> bool:
-        """Wait until that is so; true."""
-        return await self._complete.wait()
+    @property
+    def is_complete(self) -> bool:
+        """Whether that is so."""
+        return self._complete.is_set()
+
+    async def complete(self) -> None:
+        """Wait until that is so."""
+        await self._complete.wait()
 
     def newest(self, question: str) -> int:
         """The turn of the newest message about a question; 0 without one."""
