@@ -12,6 +12,7 @@ from calls import call
 from scratch import branch_of, environment, everything, git, project, repository, row, run
 
 WRITES = row(("write", "echo new > c.txt"))
+ME = "git -c user.name=me -c user.email=me@x"
 
 
 def undo_of(said: str) -> list[str]:
@@ -97,6 +98,49 @@ def test_merge_is_refused_for_a_dirty_checkout_and_for_conflicts(tmp_path: Path)
     assert done.returncode == 2
     assert "conflicts with main in a.txt" in done.stderr
     assert everything(code) == before
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_a_branch_that_is_behind_the_end_of_its_session_is_not_merged_as_it_is(
+    fetched: bool, tmp_path: Path
+) -> None:
+    """So another machine leaves it, which completed the session."""
+    code = repository(project(tmp_path, row(("one", "echo 1 > one.txt"), ("two", "echo 2 > two.txt"))) / "code")
+    session = run(tmp_path)["session"]
+    branch = branch_of(tmp_path)
+    git(code, "worktree", "remove", "--force", str(tmp_path / ".orchestra" / "worktrees" / session / "code"))
+    git(code, "branch", "-q", "-f", branch, f"{branch}~1")
+    if not fetched:
+        git(code, "reflog", "expire", "--expire=now", "--all")
+        git(code, "gc", "-q", "--prune=now")
+    done = call(tmp_path, "merge", "last")
+    assert done.returncode == (0 if fetched else 2), done.stderr
+    assert (code / "two.txt").exists() is fetched
+    assert (code / "one.txt").exists() is fetched
+
+
+def test_a_worktree_that_holds_a_repository_of_its_own_is_kept(tmp_path: Path) -> None:
+    make = "mkdir new && cd new && git init -q && echo x > w && git add w"
+    code = repository(project(tmp_path, row(("make", f"{make} && {ME} commit -qm work"))) / "code")
+    session = run(tmp_path)["session"]
+    kept = tmp_path / ".orchestra" / "worktrees" / session / "code" / "new" / "w"
+    assert "holds the repository new" in call(tmp_path, "cleanup", "--older-than", "0", "--yes", "--force").stdout
+    done = call(tmp_path, "discard", "last")
+    assert "holds the repository new" in done.stdout, done.stdout + done.stderr
+    assert kept.exists()
+    assert git(code, "status", "--porcelain") == ""
+
+
+def test_a_worktree_whose_submodule_has_commits_that_no_remote_has_is_kept(tmp_path: Path) -> None:
+    lib = repository(tmp_path / "lib")
+    allow = "git -c protocol.file.allow=always"
+    change = f"{allow} submodule update -q --init && cd sub && echo y >> a.txt && {ME} commit -qam sub"
+    code = repository(project(tmp_path, row(("change", change))) / "code")
+    shell(code, f"{allow} submodule add -q {lib} sub && {ME} commit -qam module")
+    session = run(tmp_path)["session"]
+    done = call(tmp_path, "discard", "last")
+    assert "commits of the submodule sub that no remote has" in done.stdout, done.stdout + done.stderr
+    assert (tmp_path / ".orchestra" / "worktrees" / session / "code" / "sub" / "a.txt").exists()
 
 
 def test_of_several_repositories_none_is_merged_where_one_cannot_be(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ async def branches_of(state: RunState, settings: Settings) -> tuple[SessionBranc
                 base_branch=known.base_branch,
                 tips=await ending.tips_of(git, branch),
                 remote=configured[name].remote,
+                commit=known.commit,
             )
         )
     return tuple(found)

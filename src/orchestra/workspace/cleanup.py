@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.workspace.git import Git
@@ -121,11 +121,33 @@ async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str
     branch, _tip = read_tip(git.common, admin)
     if branch not in branches:
         return f"{place} has {'another branch' if branch else 'a detached commit'} checked out"
+    if lost := await own_repositories(git.at(admin, place)):
+        return f"{place} holds {lost}"
     status = await git.at(admin, place).run("status", "--porcelain", "-z", "--untracked-files=normal", check=False)
     if status.code:
         return f"{place} cannot be read: {status.err.strip()[:200]}"
     count = len(status.items)
     return f"{count} uncommitted change{'s' * (count > 1)} in {place}" if count else ""
+
+
+async def own_repositories(git: Git) -> str:
+    """Return what of repositories inside a worktree would be lost with it, in words; empty for nothing.
+
+    That is a repository that is not part of its commits, and what of a submodule no remote has.
+    """
+    status = await git.run("status", "--porcelain=v2", "-z", "--untracked-files=all", "--no-renames", check=False)
+    for item in status.items:
+        if item.startswith("? ") and item.endswith("/"):
+            return f"the repository {item[2:].rstrip('/')}"
+        if item.startswith("1 ") and set(item.split(" ")[2]) & {"M", "U"}:
+            return f"changes in the submodule {item.split(' ', 8)[8]}"
+    for head in sorted((git.git_dir / "modules").glob("**/HEAD")):
+        module = replace(git, git_dir=head.parent, common=head.parent, work_tree=None)
+        if (head.parent / "objects").is_dir():
+            found = await module.run("rev-list", "-1", "HEAD", "--all", "--not", "--remotes", check=False)
+            if found.text:
+                return f"commits of the submodule {head.parent.name} that no remote has"
+    return ""
 
 
 def process_in(place: Path) -> int:

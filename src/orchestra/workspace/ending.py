@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.workspace.cleanup import own_repositories
 from orchestra.workspace.git import Git
-from orchestra.workspace.remote import deepen_to_common
+from orchestra.workspace.remote import deepen_to_common, fetch
 from orchestra.workspace.repos import admin_of, checked_out, shell_path, worktree
 from orchestra.workspace.worktrees import IDENTITY, TRASH, uncommitted
 
@@ -27,7 +28,7 @@ class SessionBranches:
     """The branches of a session in one repository: its own, and those of its parallel branches beside it.
 
     ``path`` is the repository, ``remote`` its address in the settings; ``tips`` are the commits by branch, its own
-    first; empty where it is gone.
+    first; empty where it is gone. ``commit`` is the recorded one of its own.
     """
 
     repo: str
@@ -39,6 +40,7 @@ class SessionBranches:
     base_branch: str
     tips: dict[str, str]
     remote: str = ""
+    commit: str = ""
 
     @property
     def tip(self) -> str:
@@ -77,8 +79,23 @@ class GitAction:
     trash: str = ""
 
 
-async def check_merge(found: SessionBranches) -> tuple[str, str]:
-    """Return the branch that a session branch is to be merged into, and its commit, empty if it is merged already.
+async def _head(found: SessionBranches) -> str:
+    """Return the commit to merge: the branch's, or the later one at which the session ended on another machine."""
+    git, tip, commit = found.git, found.tip, found.commit
+    if not commit or tip == commit:
+        return tip
+    if found.remote and not await git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
+        await fetch(git, found.remote, (f"+refs/heads/{found.own}:refs/orchestra/remote/{found.own}",))
+    if not await git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
+        raise WorkspaceError(
+            f"{found.repo}: the session ended at {commit[:12]}, which is not in {found.path}:"
+            " fetch it, then merge again"
+        )
+    return commit if await git.ok("merge-base", "--is-ancestor", tip, commit) else tip
+
+
+async def check_merge(found: SessionBranches) -> tuple[str, str, str]:
+    """Return the branch to merge into and its commit, empty if all is merged already; and the commit to merge.
 
     Raises ``WorkspaceError`` for a checkout with changes, a detached HEAD, conflicts.
     """
@@ -94,17 +111,18 @@ async def check_merge(found: SessionBranches) -> tuple[str, str]:
     if dirty.items:
         raise WorkspaceError(f"{place} has uncommitted changes: commit or stash them, then merge again")
     old = (await git.run("rev-parse", "HEAD")).text
-    await deepen_to_common(git, found.remote, old, found.tip)
-    if await git.ok("merge-base", "--is-ancestor", found.tip, old):
-        return into, ""
-    tried = await git.run("merge-tree", "--write-tree", "--name-only", "-z", old, found.tip, check=False)
+    head = await _head(found)
+    await deepen_to_common(git, found.remote, old, head)
+    if await git.ok("merge-base", "--is-ancestor", head, old):
+        return into, "", head
+    tried = await git.run("merge-tree", "--write-tree", "--name-only", "-z", old, head, check=False)
     if tried.code == 1:
         names = os.fsdecode(tried.out).partition("\0")[2].split("\0\0", 1)[0].split("\0")
         raise WorkspaceError(
             f"{found.own} conflicts with {into} in {', '.join(names[:10])}; nothing was changed."
             f" Merge it by hand: git -C {shell_path(place)} merge {found.own}"
         )
-    return into, old
+    return into, old, head
 
 
 async def merge(found: SessionBranches, message: str) -> GitAction:
@@ -113,12 +131,12 @@ async def merge(found: SessionBranches, message: str) -> GitAction:
     Raises ``WorkspaceError`` before anything is changed, as ``check_merge`` does.
     """
     git, place = found.git, found.path
-    into, old = await check_merge(found)
+    into, old, head = await check_merge(found)
     if not old:
         text = f"{found.own} is in {into} already"
-        return GitAction(repo=found.repo, text=text, branch=found.own, commit=found.tip)
+        return GitAction(repo=found.repo, text=text, branch=found.own, commit=head)
     named = await git.ok("var", "GIT_COMMITTER_IDENT")
-    await git.run("merge", "--no-ff", "--quiet", "-m", message, found.own, more=None if named else IDENTITY)
+    await git.run("merge", "--no-ff", "--quiet", "-m", message, head, more=None if named else IDENTITY)
     new = (await git.run("rev-parse", "HEAD")).text
     stat = await diffstat(git, old, new)
     return GitAction(
@@ -166,6 +184,10 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
     admin = admin_of(found.git.common, folder)
     if admin is None:
         return [GitAction(repo=found.repo, text=f"kept {folder}: git does not know it as a worktree")]
+    lost = await own_repositories(found.git.at(admin, folder)) if folder.is_dir() else ""  # noqa: ASYNC240
+    if lost:  # on no branch from now on: its own may be removed
+        await found.git.at(admin, folder).run("checkout", "--quiet", "--detach", check=False)
+        return [GitAction(repo=found.repo, text=f"kept {folder}: it holds {lost}")]
     done = []
     saved = await uncommitted(found.git.at(admin, folder), "uncommitted") if folder.is_dir() else ""  # noqa: ASYNC240
     if saved:

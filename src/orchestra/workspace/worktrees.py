@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
+from orchestra.workspace.cleanup import own_repositories
 from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git, failure
 from orchestra.workspace.repos import Repo, admin_of, checkouts, no_symlink, read_tip, worktree
@@ -299,8 +300,12 @@ async def remove_untouched(tree: Tree) -> None:
 
 
 async def remove_worktree(repo: Repo, folder: Path) -> None:
-    """Remove a worktree whose work is elsewhere, with what git ignores in it; its branch stays."""
-    if admin_of(repo.git.common, folder) is not None:
+    """Remove a worktree whose work is elsewhere, with what git ignores in it; its branch stays.
+
+    One that holds repositories of its own stays, for they are nowhere else.
+    """
+    admin = admin_of(repo.git.common, folder)
+    if admin is not None and not (folder.is_dir() and await own_repositories(repo.git.at(admin, folder))):  # noqa: ASYNC240
         await worktree(repo.git, "remove", "--force", folder)
         _no_empty(folder.parent)
 
