@@ -157,6 +157,20 @@ def depths(folder: Path, *args: str) -> set[int]:
     return {event["depth"] for event in events if event["event"] is not None}
 
 
+def test_every_record_is_checked_also_where_nothing_can_be_written(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra.cli.commands.doctor.NO_ROOM", 1 << 60)
+    monkeypatch.setattr("orchestra.cli.commands.doctor.LITTLE_ROOM", 1 << 60)
+    shutil.copytree(whole / "store", tmp_path / "my store")
+    before = contents(tmp_path / "my store")
+    checked = call(tmp_path, "doctor", "--deep", "--store", "my store")
+    assert checked.returncode == 1
+    assert "MiB free" in checked.stdout
+    assert "every record is intact" in checked.stdout
+    assert contents(tmp_path / "my store") == before
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_turns_that_would_go_are_named_and_kept_until_they_are_given_up(
     file: str, whole: Path, tmp_path: Path

@@ -75,10 +75,12 @@ def doctor(
         raise ConfigError(
             f"no store in {settings.store} yet" if settings.store else "a store in memory saves nothing"
         )
-    bad = sum(not _show(finding) for finding in (*_machine(settings), *_place(settings)))
-    if not bad:
+    bad = sum(not _show(finding) for finding in _machine(settings))
+    unusable = sum(not _show(finding) for finding in _place(settings))
+    bad += unusable
+    if not bad or (deep and not repair and not settle):
         try:
-            bad = asyncio.run(_examine_store(settings, wanted, at.aim))
+            bad += asyncio.run(_examine_store(settings, wanted, at.aim, read_only=unusable > 0))
         except RepairLosesTurns as error:
             _say_losses(error, at.aim)
             return STORE
@@ -217,14 +219,16 @@ def _place(settings: Settings) -> Iterator[Finding]:
         )
 
 
-async def _examine_store(settings: Settings, wanted: Examination, aim: str) -> int:
+async def _examine_store(settings: Settings, wanted: Examination, aim: str, *, read_only: bool) -> int:
     """Print the findings about the store and return how many would keep a run from working."""
     with progress() as tell:
-        found = [finding async for finding in _store(settings, wanted, aim, tell)]
+        found = [finding async for finding in _store(settings, wanted, aim, tell, read_only)]
     return sum(not _show(finding) for finding in found)
 
 
-async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progress) -> AsyncIterator[Finding]:
+async def _store(
+    settings: Settings, wanted: Examination, aim: str, tell: Progress, read_only: bool
+) -> AsyncIterator[Finding]:
     try:
         if settings.store is not None and not exists(settings):
             yield Finding(True, f"no store in {settings.store} yet; the first run creates it")
@@ -232,7 +236,7 @@ async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progre
         if wanted.repair:
             for repaired in await repair_store(settings, drop_lost=wanted.drop_lost, progress=tell):
                 yield Finding(True, f"repaired: {repaired}")
-        store = open_store(settings, progress=tell)
+        store = open_store(settings, read_only=read_only, progress=tell)
         try:
             async for finding in _check_open_store(store, settings, wanted, aim):
                 yield finding
