@@ -386,7 +386,7 @@ def test_commands_get_no_credentials_of_the_vendors_whose_models_are_configured(
     [
         ("backend: langraph", [("backend: no backend 'langraph'", "did you mean 'langgraph'?")]),
         ("agents: {a: {backend: clii}}", [("agents.a.backend: no backend 'clii'", "did you mean 'cli'?")]),
-        ("sandbox: on", [("sandbox: expected none, bwrap or auto, not 'on'", "`sandbox: auto` for one")]),
+        ("sandbox: on", [("sandbox: expected none, bwrap or auto, not 'on'", "`sandbox: auto` to use")]),
         ("limits: {run: {cost: $5}}", [("expected a number, not the text '$5'", "write it as 5 or 0.5")]),
         ("limits: {run: {cost: 0}}", [("limits.run.cost: 0 would allow nothing", "remove it")]),
         ("limits: {node: {time: 0s}}", [("limits.node.time: 0s would allow nothing", "remove it")]),

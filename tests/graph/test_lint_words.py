@@ -198,7 +198,7 @@ def test_an_effort_that_models_do_not_know_is_led_to_one_that_they_know(effort: 
     [
         ("{{ tools.test.outptu }}", "outptu", "'output'"),
         ("{{ tools.test.code }}", "code", "'exit_code'"),
-        ("{{ tools.test.size }}", "size", "name a node and a value"),
+        ("{{ tools.test.size }}", "size", "name a node and one of"),
         ("{{ tools.work.output }}", "tools.work.output", "'responses.work'"),
         ("{{ responses.test }}", "responses.test", "'tools.test.output'"),
         ("{{ tools.test.output }}", "", ""),

@@ -184,7 +184,7 @@ def test_twenty_requests_at_once_are_all_answered() -> None:
         ("answers:\n  - {error: overloaded, stop: end}", 2, "cannot be combined"),
         ("answers:\n  - usage: {input: 10, cached: 20}", 2, "cannot be less"),
         ("answers:\n  - tool_calls: [{arguments: {}}]", 2, "name is missing"),
-        ("answers:\n  - delay: soon", 2, "not a length of time"),
+        ("answers:\n  - delay: soon", 2, "not a duration"),
         ("rules:\n  - when: {model: x}", 2, "answers is missing"),
         ("", 1, "needs 'answers:' or 'rules:'"),
         ('answers:\n  - headers: {x: "a\\nb"}', 2, "one line"),

@@ -37,7 +37,7 @@ def folders_of(pipeline: str) -> tuple[Path, ...]:
     try:
         here = Path.cwd()
     except OSError as error:
-        raise ConfigError("the working directory is gone", fix="cd to a folder that exists") from error
+        raise ConfigError("the working directory does not exist", fix="cd to a folder that exists") from error
     return (here,) if pipeline == "-" else (Path(pipeline).absolute().parent, here)
 
 

@@ -135,7 +135,7 @@ class Agent:
     backend: str = key(word, "backend", default="")
     cli: str = key(word, "command-line agent, for the backend cli", default="")
     reasoning_effort: str = key(choice(*EFFORTS), "reasoning effort", default="")
-    max_tokens: int | None = key(whole(1), "most tokens of one answer", default=None)
+    max_tokens: int | None = key(whole(1), "maximum tokens of one answer", default=None)
     temperature: float | None = key(number(0, 2), "sampling temperature", default=None)
     max_turns: int | None = key(whole(1), "turns per visit of a node", default=None)
     mode: str = key(choice("autonomous", "interactive"), "interactive: a person talks with it", default="")
@@ -200,7 +200,7 @@ class McpServer:
     approve: Approval = key(approval, "which calls need a person's approval", factory=Approval)
     tools: tuple[str, ...] | None = key(list_of(word), "the tools to offer; all where it is not set", default=None)
     sandbox: bool = key(flag, "whether its program runs in the sandbox, where there is one", default=True)
-    disabled: bool = key(flag, "whether it is left out", default=False)
+    disabled: bool = key(flag, "disable the server", default=False)
 
 
 def mcp_servers(value: Any, place: SettingPlace) -> dict[str, McpServer]:
@@ -212,7 +212,7 @@ def mcp_servers(value: Any, place: SettingPlace) -> dict[str, McpServer]:
         if not server.command and not server.url:
             place.at(name).key_fault("has neither command nor url", "add `command: PROGRAM` or `url: http://…`")
         if server.command and server.url:
-            place.at(name, "url").key_fault("command is given too", "remove one of them")
+            place.at(name, "url").key_fault("command is also set", "remove one of them")
     return found
 
 
@@ -225,7 +225,7 @@ class CliAgent:
     command: str = key(word, "program", default="")
     args: tuple[str, ...] | None = key(list_of(text), "its arguments", default=None)
     env: Mapping[str, str | None] = key(environment, "names to pass on, or names with values", factory=dict)
-    input: str = key(choice("stdin", "arg"), "how it gets the prompt", default="")
+    input: str = key(choice("stdin", "arg"), "how it receives the prompt", default="")
     events: str = key(
         choice("claude-stream-json", "codex-json", "gemini-stream-json", "none"),
         "what it writes on its output",
@@ -249,7 +249,7 @@ class Cxdb:
     url: str | None = key(text, "a CXDB server instead of a folder, by its HTTP address", default=None)
     mirror: str | None = key(text, "a CXDB server that gets a copy of what the folder holds", default=None)
     address: str | None = key(text, "the server's binary protocol's address: host:9009", default=None)
-    patience: float | None = key(length, "how long a lost server is waited for", default=None)
+    patience: float | None = key(length, "how long to wait for a lost server", default=None)
     token_file: str | None = key(text, "a file that holds the server's token", default=None)
 
 
@@ -259,7 +259,7 @@ class RepoSection:
 
     name: str = ""
     path: str = key(word, "folder, relative to this file", default="", required=True)
-    branch_prefix: str = key(text, "what session branches begin with", default="orchestra/")
+    branch_prefix: str = key(text, "prefix of session branches", default="orchestra/")
     remote: str = key(word, "address to clone from and push to", default="")
     push: str = key(choice("never", "on_completion", "on_checkpoint"), "when branches are pushed", default="")
     clone_depth: int | None = key(whole(0), "commits that a clone has; 0 is all", default=None)
@@ -316,7 +316,9 @@ def sandbox(value: Any, place: SettingPlace) -> SandboxSetting:
     if isinstance(value, dict) or value is None:
         return Section(SandboxSetting)(value, place)
     if value in (True, "on", "yes"):
-        place.fault(f"expected none, bwrap or auto, not {value!r}", "write `sandbox: auto` for one where it works")
+        place.fault(
+            f"expected none, bwrap or auto, not {value!r}", "write `sandbox: auto` to use bwrap where it works"
+        )
         return SandboxSetting()
     found = choice("none", "bwrap", "auto")(value, place)
     return SandboxSetting() if found is WRONG else SandboxSetting(mode=found)

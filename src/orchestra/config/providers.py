@@ -78,9 +78,9 @@ class Provider:
     name: str = ""
     kind: str = key(choice(*KINDS), "its protocol, if its name is not a known kind", default="")
     models: Mapping[str, str] = key(MapOf(word), "aliases: smart, worker, cheap or any name", factory=dict)
-    max_tokens: int | None = key(whole(1), "most tokens of one answer", default=None)
+    max_tokens: int | None = key(whole(1), "maximum tokens of one answer", default=None)
     context_window: int | None = key(
-        whole(1000), "tokens that its models take, where that is not known (E40)", default=None
+        whole(1000), "context size of its models in tokens, if it is not known (E40)", default=None
     )
     temperature: float | None = key(number(0, 2), "sampling temperature", default=None)
     reasoning_effort: str = key(
@@ -89,10 +89,10 @@ class Provider:
     base_url: str = key(address, "address of its API", default="", aliases=("api_base",))
     api_key_env: str = key(variable, "environment variable that holds its key", default="")
     api: str = key(choice("chat", "responses"), "which of OpenAI's protocols", default="")
-    retries: int = key(whole(0, 100), "repeats of a call that failed for a moment (A3)", default=5)
-    timeout: float = key(bound(length), "time without a byte after which a call has failed", default=300.0)
+    retries: int = key(whole(0, 100), "retries of a call that failed temporarily (A3)", default=5)
+    timeout: float = key(bound(length), "how long a call may receive nothing before it fails", default=300.0)
     fallbacks: tuple[str, ...] = key(list_of(word), "provider:model to use when it fails (A15)", default=())
-    prompt_cache: bool = key(flag, "whether prompts are cached where it can (A14)", default=True)
+    prompt_cache: bool = key(flag, "cache prompts if the provider supports it (A14)", default=True)
     options: Mapping[str, Any] = key(mapping, "further options of its client", factory=dict)
 
     @property

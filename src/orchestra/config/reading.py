@@ -142,7 +142,7 @@ def _check_soft(limits: LimitSettings, place: SettingPlace) -> None:
             soft, hard = getattr(limit.soft, each.name), getattr(limit, each.name)
             if soft is not None and hard is not None and soft > hard:
                 place.at(whose, "soft", each.name).fault(
-                    f"is above {place.at(whose, each.name).name}, so that nothing would be said of it",
+                    f"is above {place.at(whose, each.name).name}, so the warning would never appear",
                     "make it smaller than the limit itself",
                 )
 

@@ -172,7 +172,9 @@ class Section(Generic[_T]):
                 here.key_fault("unknown key", fix)
                 meant.add(fix)
             elif entry.field in given:
-                here.key_fault(f"means the same as {given[entry.field]}, which is given too", "remove one of them")
+                here.key_fault(
+                    f"is the same setting as {given[entry.field]}, which is also set", "remove one of them"
+                )
             else:
                 given[entry.field] = name
                 self._read(entry, item, here, found)
@@ -183,7 +185,7 @@ class Section(Generic[_T]):
 
     def _read(self, entry: Key, item: Any, place: SettingPlace, found: dict[str, Any]) -> None:
         if item is None and (entry.default is None or isinstance(entry.default, bool | int | float | str)):
-            place.key_fault("has no value", f"give it one, or remove the key: {entry.meaning}")
+            place.key_fault("has no value", f"set a value, or remove the key: {entry.meaning}")
             return
         read = entry.reader(item, place)
         if read is not WRONG:
@@ -298,7 +300,7 @@ def bound(reader: Reader[float]) -> Reader[float]:
     def read(value: Any, place: SettingPlace) -> float:
         found = reader(value, place)
         if found is not WRONG and found < LEAST:
-            return place.fault(f"{value} would allow nothing", "remove it where there is no limit")  # type: ignore[no-any-return]
+            return place.fault(f"{value} would allow nothing", "remove it for no limit")  # type: ignore[no-any-return]
         return found
 
     return read
@@ -313,7 +315,7 @@ def length(value: Any, place: SettingPlace) -> float:
     plain = isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool))
     found = seconds(str(value)) if plain else None
     if found is None:
-        return place.fault(f"{_show(value)} is not a length of time", "write it as 30s, 5m or 2h")  # type: ignore[no-any-return]
+        return place.fault(f"{_show(value)} is not a duration", "write it as 30s, 5m or 2h")  # type: ignore[no-any-return]
     return found
 
 

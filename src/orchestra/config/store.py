@@ -102,7 +102,7 @@ def _mirror(folder: Path | None, sources: StoreSources) -> tuple[Server | None, 
         what = "a server needs no mirror" if other == "url" else "a store in memory cannot be mirrored"
         name = "cxdb.mirror" if cxdb.mirror is not None else origin
         raise ConfigError(
-            f"{name} is for a store in a folder, and cxdb.{other} names another: {what}",
+            f"{name} needs a store in a folder, but cxdb.{other} names another kind: {what}",
             span=sources.span("mirror" if cxdb.mirror is not None else other),
             fix="remove one of them",
         )
@@ -141,5 +141,5 @@ def _token(sources: StoreSources) -> str | None:
             why = getattr(error, "strerror", None) or error
             raise ConfigError(f"cxdb.token_file: cannot read {token}: {why}", span=span) from error
     if re.search("[^ -~]", given):
-        raise ConfigError(f"{place}: a token has only ASCII characters, on one line", span=span)
+        raise ConfigError(f"{place}: a token must be one line of ASCII characters", span=span)
     return given or None

@@ -97,7 +97,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[ConfigError]:
         if not near:
             near = next(iter(get_close_matches(rest, known, n=1, cutoff=0.75)), "")
         fix = f"did you mean {known[near]}?" if near else _instead(rest)
-        faults.append(ConfigError(f"{name} is not a variable that sets something", fix=fix))
+        faults.append(ConfigError(f"{name} is not a known variable", fix=fix))
     return faults
 
 

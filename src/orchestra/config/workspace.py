@@ -92,7 +92,7 @@ def _repo(document: Document, name: str, repo: RepoSection, folder: Path) -> Rep
     here = ("workspace", "repos", name)
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is not a name for a repository",
+            f"{name!r} is not a valid repository name",
             span=document.key_span(here),
             fix="use letters, digits and _ . -",
         )

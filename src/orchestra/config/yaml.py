@@ -119,7 +119,7 @@ def _yaml_error(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
     mark = error.problem_mark or error.context_mark
     at = mark.index if mark is not None else 0
     if source.text[at : at + 1] == "\t":
-        return ConfigError("tab in the indentation; YAML is indented with spaces", span=Span(source, at, at + 1))
+        return ConfigError("YAML must be indented with spaces, not tabs", span=Span(source, at, at + 1))
     begun = error.context_mark.index if error.context_mark is not None else at
     begun = begun if begun < at else len(source.text.rstrip()) - 1
     ended = not source.text[at:].strip()
@@ -162,7 +162,7 @@ class _Builder:
         if len(path) > MAX_DEPTH:
             self.unreadable(f"nested more than {MAX_DEPTH} levels deep", event)
         if isinstance(event, yaml.AliasEvent):
-            self.fault("references (*name) are not supported; write the value out", event)
+            self.fault("aliases (*name) are not supported; write the value in full", event)
             return _ABSENT
         self.refuse(event)
         end, data = event, None
@@ -188,7 +188,7 @@ class _Builder:
                 self.unreadable("a key must be a plain word", event)
             key = event.value
             if key == "<<":
-                self.fault("merge keys (<<) are not supported; write the keys out", event)
+                self.fault("merge keys (<<) are not supported; write the keys in full", event)
                 self.build(self.next(), (*path, key))
                 continue
             known: Any = found.get(key)

@@ -203,11 +203,11 @@ def _unknown_source(survey: Survey, node: Node, attribute: Attribute) -> Iterato
     words = plain.split(".")
     name = words[1] if words[0] == "tools" and len(words) > 1 else words[0]
     source = name if name in survey.index else nearest(name, survey.ids) if words[0] == "tools" else ""
-    meant, what = f"tools.{source}.output" if source else "", "is not what a command leaves"
+    meant, what = f"tools.{source}.output" if source else "", "is not the output of a command"
     if survey.type_of.get(source) != "tool":
         meant, what = "", f"names the output of {quote(name)}, which does not exist"
         if words[0] != "tools" or len(words) < 3 or name in survey.index:
-            meant, what = plain, "is a key, which stands without braces"
+            meant, what = plain, "must be a key without braces"
     if meant == text.removeprefix("context.") or (source == name and words[2:3] == ["output"] and plain == text):
         return
     yield error(

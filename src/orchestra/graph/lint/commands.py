@@ -38,15 +38,15 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
             return None
         if variable:
             return warning(
-                f"{name} goes unquoted into the command of {quote(node.id)}, and an agent or a person may have"
-                " overwritten the variable: its text would be run as code",
+                f"{name} is inserted unquoted into the command of {quote(node.id)}, and an agent or a person may"
+                " have overwritten the variable: its text would be run as code",
                 span,
                 of=node,
                 fix=f"write {{{{ run.vars.{expression.name} | raw }}}}, which nothing overwrites, or drop `| raw`",
             )
         return warning(
-            f"{name} goes unquoted into the command of {quote(node.id)}, and may have been written by an LLM,"
-            " a tool or a person: its text would be run as code",
+            f"{name} is inserted unquoted into the command of {quote(node.id)}, and may have been written by an"
+            " LLM, a tool or a person: its text would be run as code",
             span,
             of=node,
             fix=f"remove `| raw`: {name} is then passed as data",

@@ -117,13 +117,13 @@ def _suggestion(clause: Compare | Truth, survey: Survey, edge: Edge) -> tuple[st
     kind = survey.type_of[edge.source]
     if key in _OF_COMMANDS and kind in ("tool", "conditional"):
         command = edge.source if kind == "tool" else "NODE"
-        return f"tools.{command}.{_OF_COMMANDS[key]}", why + "what a command leaves"
+        return f"tools.{command}.{_OF_COMMANDS[key]}", f"reads the context key {quote(key)}, which no command sets"
     if is_near(key, "preferred_label"):
         return "preferred_label", why + "the preferred label"
     if isinstance(clause, Truth):
         word = key if key in STATUSES else status_meant(key)
         if key in _ALWAYS:
-            return "", why + "set by anything"
+            return "", f"reads the context key {quote(key)}, which nothing sets"
         return f"outcome={word}" if word else "", (why + "the outcome") if word else ""
     if clause.literal == "outcome" and (key in STATUSES or status_meant(key)):
         return "outcome", f"compares the value {quote(key)} with the word 'outcome'; a key comes first"
@@ -142,7 +142,7 @@ def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
             yield warning(
                 f"condition {quote(condition.text)} is never true: {against}"
                 if against
-                else f"condition {quote(condition.text)} says {quote(twice)} twice",
+                else f"condition {quote(condition.text)} repeats {quote(twice)}",
                 attribute.span,
                 of=edge,
                 fix="write a number"

@@ -96,9 +96,9 @@ def _undeclared(
     form = str(match.lastgroup)
     start, end = match.span(0 if form in _ODD else form)
     name = quote(match[0] if form in _ODD else match[form])
-    what = f"{name} is no input of this pipeline" if declared else f"{name} is not a name that a run sets"
+    what = f"{name} is not an input of this pipeline" if declared else f"{name} is not a name that a run sets"
     if form in _ODD:
-        what = f"{name} is not the form that is replaced"
+        what = f"{name} would not be replaced"
     elif alone:
         what += ", and no node could set it"
     put = f"{{{{ {meant} }}}}" if form in _ODD else meant

@@ -133,11 +133,11 @@ def _uncounted_loops(survey: Survey, circling: Iterable[int], known: Container[i
         names = [survey.ids[node] for node in cycle]
         closing = _closing(survey, names)
         yield info(
-            f"nothing counts the rounds of the loop {_cycle_words(names)}: the run ends when {quote(names[0])} has"
+            f"nothing limits the loop {_cycle_words(names)}: it ends only when {quote(names[0])} has"
             f" failed {RETURNS} times in a row",
             closing.target_span,
             of=closing,
-            fix=f"set `max_visits` on {quote(names[0])} to say how many there may be, 0 for any number",
+            fix=f"set `max_visits` on {quote(names[0])} to limit it; 0 means no limit",
         )
 
 
@@ -156,7 +156,7 @@ def _returning(survey: Survey, names: Sequence[str], node: Node) -> Diagnostic:
     attribute = node.attributes.get("retry_target") or node.attributes["fallback_retry_target"]
     target = quote(str(attribute.value))
     return warning(
-        f"while {quote(node.id)} fails the run repeats the loop {_cycle_words(names)}, {RETURNS} times in all",
+        f"while {quote(node.id)} fails, the run repeats the loop {_cycle_words(names)}, up to {RETURNS} times",
         attribute.span,
         of=node,
         fix=f"set `max_visits` on {target}, or use `max_retries` on {quote(node.id)} to try it again",
@@ -177,7 +177,7 @@ def _gates(survey: Survey, knots: Mapping[int, int], counted: Container[int]) ->
         if target in counted or number in counted or knots.get(number, -1) != knots.get(target, -2):
             continue
         yield info(
-            f"while the goal gate {quote(node.id)} fails the run goes back to {quote(survey.ids[target])},"
+            f"while the goal gate {quote(node.id)} fails, the run goes back to {quote(survey.ids[target])},"
             f" up to {RETURNS} times",
             written.span,
             of=node,

@@ -98,10 +98,10 @@ def _excuses(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
         if failing is not None and excuses and (last or part.text.startswith("exit")):
             yield warning(
                 f"a failure of {quote(failing.text)} is hidden by {quote('|| ' + part.text)}: {quote(node.id)}"
-                " succeeds all the same",
+                " still succeeds",
                 inside(span, failing.start, failing.end),
                 of=node,
-                fix=f"remove `|| {part.text}`, or let the edges ask for the command's output",
+                fix=f"remove `|| {part.text}`, or use the command's output in the conditions of the edges",
             )
             return
         joined = [] if part.after in (";", "\n", "&") else [*joined, part]

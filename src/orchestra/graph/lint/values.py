@@ -62,11 +62,11 @@ def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int,
     if not kind:
         return 2, nearest(name, nodes) or "", "names no node of this pipeline"
     if root == "tools" and kind in _ANSWER:
-        return 0, f"responses.{name}", f"is not written: {quote(name)} runs no command"
+        return 0, f"responses.{name}", f"is never set: {quote(name)} runs no command"
     if root == "responses" and kind == "tool":
-        return 0, f"tools.{name}.output", f"is not written: {quote(name)} runs a command"
+        return 0, f"tools.{name}.output", f"is never set: {quote(name)} runs a command"
     if root == "tools" and kind == "tool" and field not in (*_OF_TOOL, None):
-        what = f"has no {quote(field)} (a command leaves {', '.join(_OF_TOOL)})"
+        what = f"has no {quote(field)} (a command sets {', '.join(_OF_TOOL)})"
         return 3, nearest(field, _OF_TOOL) or _CALLED.get(field, ""), what
     return 0, "", ""
 
@@ -79,7 +79,7 @@ def _short_name(survey: Survey, attribute: Attribute, match: re.Match[str], node
         return
     tool = f"tools.{name}.{field if field in _OF_TOOL else 'exit_code' if field == 'code' else 'output'}"
     meant = tool if kind == "tool" else f"responses.{name}"
-    what = f"{quote(whole)} is not what {quote(name)} leaves: it will have no value"
+    what = f"{quote(whole)} is not a value of {quote(name)}: it will have no value"
     yield warn_of_part(what, attribute, match.span(1), of=node, meant=meant)
 
 
@@ -99,7 +99,7 @@ def _no_value(
         return
     part = match.span(group) if group else (match.start(1), match.end(3) if field else match.end(2))
     message = f"{quote(f'{root}.{name}')} {what}: it will have no value"
-    yield warn_of_part(message, attribute, part, of=of, meant=near, fix="name a node and a value that it leaves")
+    yield warn_of_part(message, attribute, part, of=of, meant=near, fix="name a node and one of its values")
 
 
 def _not_there(survey: Survey, attribute: Attribute, match: re.Match[str], node: Node) -> Iterator[Diagnostic]:
@@ -116,7 +116,7 @@ def _not_there(survey: Survey, attribute: Attribute, match: re.Match[str], node:
     if join:
         yield warning(
             f"{quote(value)} has no value at {quote(node.id)}, which fails:"
-            f" what {quote(name)} leaves stays in its branch",
+            f" the values of {quote(name)} stay in its branch",
             span,
             of=node,
             fix=f"read `parallel.results`, or set `merge=all` on {quote(join)} and read it after that",

@@ -182,7 +182,7 @@ def skip_round_list(file: File, at: Token) -> Token | None:
         return None
     start, end = match.span()
     edits = [(start, start + 1, "["), (end - 1, end, "]")]
-    error(file, at, "attributes stand in square brackets", fix="write [ … ]", edits=edits)
+    error(file, at, "attributes must be in square brackets", fix="write [ … ]", edits=edits)
     return token_at(file, end)
 
 
@@ -194,7 +194,7 @@ def skip_comma(file: File, at: Token) -> Token:
         error(file, at, "a list of attributes without its '['", fix="write NODE [key=value, …]")
         return token_at(file, closing.end())
     fix = "write a set as {a b}, or end each statement with ;"
-    error(file, at, "a comma connects no nodes and ends no statement", fix=fix, astray=True)
+    error(file, at, "a comma cannot connect nodes or end a statement", fix=fix, astray=True)
     return following(file, at)
 
 
