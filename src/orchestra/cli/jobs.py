@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 from orchestra.cli.errors import INTERRUPTED, exit_code
+from orchestra.cli.screen.lines import View
 from orchestra.cli.screen.views import SessionOptions
 from orchestra.cli.stores import StoreAccess
 from orchestra.cli.terminal import say, say_json
 from orchestra.engine.control import Control
 from orchestra.errors import ConfigError
 from orchestra.processes import tree
-from orchestra.run.events import LiveEvent, Recorded
 
 LAST_SECONDS = 2.0
 """How long a run has, after the third interrupt, to record that it is paused."""
@@ -144,7 +144,7 @@ def _child(run: Callable[[DetachView], int], view: DetachView, *, as_json: bool)
             stream.flush()
 
 
-class DetachView:
+class DetachView(View):
     """A view that names the session to the parent, and then lets the terminal go."""
 
     def __init__(self, writer: int) -> None:
@@ -163,21 +163,3 @@ class DetachView:
         except BrokenPipeError:  # Ctrl-C at the start: the run is not wanted
             os.kill(os.getpid(), signal.SIGTERM)
         os.close(self._writer)
-
-    def tell(self, told: Recorded | LiveEvent) -> None:
-        """Nothing: it is recorded."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def hold(self, above: Callable[[str], None] | None) -> None:
-        """Nothing."""
-
-    def release(self) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-    def abandon(self) -> None:
-        """Nothing."""

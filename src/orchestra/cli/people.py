@@ -11,7 +11,8 @@ import typer
 
 from orchestra.app.requests import asker
 from orchestra.cli.options import Answers, ApproveTools, AutoApproval
-from orchestra.cli.screen.views import SessionOptions, View
+from orchestra.cli.screen.lines import View
+from orchestra.cli.screen.views import SessionOptions
 from orchestra.cli.terminal import in_foreground, use_colour, width
 from orchestra.config.answers import read_answers
 from orchestra.config.settings import Settings
@@ -57,7 +58,7 @@ def interviews_for(shown: RunOptions, view: View, settings: Settings, *, always:
 
 
 def listeners_for(settings: Settings) -> tuple[Listener, ...]:
-    """Return who else is told of questions and of the end: the command ``humans.notify`` (H7)."""
+    """Return the listener that runs the command ``humans.notify`` at questions and at the end (H7)."""
     command = settings.config.humans.notify
     if not command:
         return ()

@@ -98,7 +98,7 @@ def inbox(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandAnswer:
-    """What was said on the command line: a question, a value, or both."""
+    """What the command line says: a question, a value, or both."""
 
     words: tuple[str, ...]
     text: str
@@ -107,7 +107,7 @@ class CommandAnswer:
 
 
 async def _send_answer(store: Store, session: str, given: CommandAnswer, at: StoreAccess, as_json: bool) -> int:
-    """Answer, and say which answer counts; the exit code."""
+    """Answer, and say which answer counts. Return the exit code."""
     clock = SystemClock()
     found = await look(store, session, clock)
     wanted, value = _split_words(found, given)
@@ -222,7 +222,7 @@ _UNANSWERABLE = ENDED | {Phase.RESTARTED, Phase.MIRRORED}
 
 
 async def waiting(store: Store) -> list[tuple[Summary, Pending]]:
-    """Yield every open question, the oldest first, once each."""
+    """Return every open question once, the oldest first, with its session."""
     found: dict[str, tuple[Summary, Pending]] = {}
     for row in await rows(store):
         summary = await summary_of(store, row, {})

@@ -65,7 +65,7 @@ FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """What is asked for besides the findings: each node's model, or the prompt of one."""
+    """What to print besides the findings: each node's model, or the prompt of one."""
 
     strict: bool = False
     models: bool = False
@@ -74,7 +74,7 @@ class CompileOptions:
 
 
 def _compile(names: list[str], format_: str, wanted: CompileOptions, *, color: str) -> int:
-    """Check the files and print them in a format; the exit code says whether all may be run."""
+    """Check the files and print them in a format; the exit code says whether all can run."""
     if format_ not in FORMATS:
         raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}")
     if format_ in ("dot", "svg") and len(names) > 1:
@@ -110,7 +110,7 @@ _STORE = ("ORCHESTRA_CXDB_", "ORCHESTRA_TEST_")
 
 
 def _settings(name: str, wanted: CompileOptions) -> Settings | None:
-    """The settings in force; None where nothing says anything."""
+    """The settings in force; None if there are none."""
     folders = folders_of(name)
     named = any(each.startswith("ORCHESTRA_") and not each.startswith(_STORE) for each in os.environ)
     if not (named or wanted.config or wanted.models or wanted.prompt) and find(folders) is None:

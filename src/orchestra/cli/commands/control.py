@@ -20,7 +20,8 @@ from orchestra.cli.errors import INTERRUPTED
 from orchestra.cli.outlet import drain, outlets
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.ended import read_end, say_ended
-from orchestra.cli.screen.views import SessionOptions, View
+from orchestra.cli.screen.lines import View
+from orchestra.cli.screen.views import SessionOptions
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess
 from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.clock import SystemClock

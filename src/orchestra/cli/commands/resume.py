@@ -81,7 +81,7 @@ def resume(
 
 
 def _walk(session: str, changes: ResumeChanges, at: StoreAccess, shown: RunOptions, *, detach: bool) -> int:
-    async def go_on(setup: RunSetup) -> tuple[Run, Pipeline]:
+    async def continue_run(setup: RunSetup) -> tuple[Run, Pipeline]:
         try:
             run, pipeline = await resumed_run(setup, session, changes)
         except SessionTaken as error:
@@ -93,7 +93,7 @@ def _walk(session: str, changes: ResumeChanges, at: StoreAccess, shown: RunOptio
         _say_of(run, pipeline, changes, at.aim, heard=not shown.quiet and not shown.json)
         return run, pipeline
 
-    return walk_shown(shown, at, go_on, detach=detach)
+    return walk_shown(shown, at, continue_run, detach=detach)
 
 
 def _nothing_to_resume(run: Run) -> SessionNotFound:
@@ -139,7 +139,7 @@ def _ask_about_node(error: Undecided) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
-    """From where a session is replayed, and with what."""
+    """The turn from which a session is replayed, and what is changed."""
 
     checkpoint: Annotated[
         str,
@@ -259,7 +259,7 @@ def _turn_choice(asked: ReplayRequest) -> TurnChoice:
 
 
 def _walk_again(session: str, against: Path | None, shown: RunOptions) -> int:
-    """Walk a record again and say what differs; 0 where nothing does, else 1 (C2)."""
+    """Repeat recorded decisions and print what differs. Return 0 if nothing does, else 1 (C2)."""
     at = shown.access(str(against) if against is not None else "-")
     source, found = read(against) if against is not None else (None, ())
     changes = ResumeChanges(graph=source, found=found)

@@ -35,7 +35,7 @@ from orchestra.cli.outlet import (
 )
 from orchestra.cli.people import RunOptions, interviews_for, listeners_for
 from orchestra.cli.screen.ended import SessionEnd, as_object, read_end, say_ended
-from orchestra.cli.screen.views import View
+from orchestra.cli.screen.lines import View
 from orchestra.cli.stores import StoreAccess, on_silence
 from orchestra.cli.terminal import complain, one_line, progress, say_json
 from orchestra.config.answers import check_answers, read_answers

@@ -194,7 +194,7 @@ def _report(check: Check, folder: Path) -> CheckReport:
 
 
 def _missing(check: Check) -> Iterator[str]:
-    """What the check needs and is not there, or does not work."""
+    """What the check needs and is missing, or does not work."""
     for need in check.needs:
         if need in AGENTS:
             if find_spec(need) is None:
@@ -207,7 +207,7 @@ def _missing(check: Check) -> Iterator[str]:
 
 
 def _trouble(step: Step, folder: Path) -> tuple[str, str] | None:
-    """What went wrong with a command, and how to see it again; None where it ended as it has to."""
+    """What went wrong with a command, and how to run it again; None if it ended as expected."""
     shown = " ".join(step.sh.splitlines() if step.sh else step.words)
     again = f"cd {folder / step.folder} && {shown}"
     try:

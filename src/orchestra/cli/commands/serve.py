@@ -263,7 +263,7 @@ env_key = "CODEX_API_KEY"
 
 
 def _variables(url: str) -> dict[str, str]:
-    """What makes clients of every provider ask the server."""
+    """The variables that make the clients of every provider ask the server."""
     return {
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": NO_KEY,

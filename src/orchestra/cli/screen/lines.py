@@ -140,7 +140,7 @@ class RunLines:
     working: dict[Place, str] = field(default_factory=dict)
     """The current node of each walk."""
     resumed: deque[Place] = field(default_factory=deque)
-    """The walks whose node continues with a child of which nothing was heard yet."""
+    """The walks whose node continues with a child that has no event yet."""
     last: Place | None = None
     committed: dict[Place, list[str]] = field(default_factory=dict)
     """The commits of each walk since its last node ended, in words."""
@@ -270,6 +270,31 @@ class RunLines:
         else:
             text = "\n".join(lay_out(sign, name, words, self.width))
         self.write(text.replace(sign, paint(sign, tone, self.colour), 1))
+
+
+class View:
+    """A view of a run in progress; this one shows nothing."""
+
+    def open(self, session: str, title: str) -> None:
+        """Name the session, which exists; nothing has been done yet."""
+
+    def tell(self, told: Recorded | LiveEvent) -> None:
+        """Show an event that is durable, or something as it happens."""
+
+    def note(self, text: str) -> None:
+        """Show a message of the program."""
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Show lines only by ``above`` while a question is on the terminal; without it, hold them (H10)."""
+
+    def release(self) -> None:
+        """Show what was held: the terminal is free again."""
+
+    def close(self) -> None:
+        """Show what is left: no event follows."""
+
+    def abandon(self) -> None:
+        """Restore the terminal without waiting for anything: the process ends now."""
 
 
 def headline(session: str, title: str, colour: bool) -> str:

@@ -19,7 +19,7 @@ from rich.live import Live as Below
 from rich.text import Text
 
 from orchestra.cli.outlet import at_once, behind, count_lost, missing, shut, waiting
-from orchestra.cli.screen.lines import Place, RunLines, headline, place_of
+from orchestra.cli.screen.lines import Place, RunLines, View, headline, place_of
 from orchestra.cli.terminal import (
     LineWriter,
     in_foreground,
@@ -79,7 +79,7 @@ class _Below(Below):
             super().refresh()
 
 
-class LiveView:
+class LiveView(View):
     """One line per node as it ends; below, the running node with its time."""
 
     def __init__(self, *, colour: bool, verbose: bool) -> None:

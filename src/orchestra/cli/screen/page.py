@@ -95,7 +95,7 @@ class PageAttempt:
 
 @dataclass(slots=True, kw_only=True)
 class NodeStory:
-    """What the page tells of one node."""
+    """What the page shows of one node."""
 
     label: str
     status: str = ""
@@ -147,7 +147,7 @@ class Chapter:
 
 
 def chapter(summary: Summary, events: Sequence[PageTurn], changes: Changes) -> Chapter:
-    """What the page tells of a session."""
+    """Return what the page shows of a session."""
     found = Chapter(summary=summary)
     _draw(found, events)
     by_branch = sorted(events, key=lambda told: told.path)  # branches may share the name of a conversation

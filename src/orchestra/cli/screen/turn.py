@@ -60,7 +60,7 @@ def say_turn(turn: Turn, data: Mapping[str, Any], place: str) -> None:
 
 
 def _say_conversation(messages: Sequence[Any], place: str) -> None:
-    """Messages as people read them: who says what, which tools are called, what those come to."""
+    """Print messages: who says what, which tools are called, and their results."""
     for message in messages:
         if not isinstance(message, dict):
             continue

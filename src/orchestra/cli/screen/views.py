@@ -6,13 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import typer
 
 from orchestra.cli.options import Colour, JsonStream, NoInput, Plainly, Quiet, Verbose, one_json
 from orchestra.cli.outlet import lost_lines, missing
-from orchestra.cli.screen.lines import RunLines, headline
+from orchestra.cli.screen.lines import RunLines, View, headline
 from orchestra.cli.stores import OutputOptions, silence
 from orchestra.cli.terminal import (
     SCHEMA,
@@ -70,53 +69,48 @@ class SessionOptions(OutputOptions):
         return Plain(colour=self.colour, quiet=self.quiet, verbose=self.verbose)
 
 
-class View(Protocol):
-    """A view of a run in progress."""
-
-    def open(self, session: str, title: str) -> None:
-        """The session exists; nothing has been done yet."""
-
-    def tell(self, told: Recorded | LiveEvent) -> None:
-        """An event is durable, or something is shown as it happens."""
-
-    def note(self, text: str) -> None:
-        """A word of ours in between."""
-
-    def hold(self, above: Callable[[str], None] | None) -> None:
-        """Show lines only by ``above`` while a question is on the terminal; without it, hold them (H10)."""
-
-    def release(self) -> None:
-        """The terminal is free again: show what was kept."""
-
-    def close(self) -> None:
-        """No event follows."""
-
-    def abandon(self) -> None:
-        """The process ends now: put the terminal right, and wait for nothing."""
-
-
 def tell_reader(text: str) -> None:
     """Write a line of a run; if that fails, the run continues without output."""
     try:
         say(text)
     except (Unread, Unwritable) as error:
-        go_on_unread(error)
+        stop_writing(error)
 
 
-def go_on_unread(error: Unread | Unwritable) -> None:
+def stop_writing(error: Unread | Unwritable) -> None:
     """Stop writing to standard output, with a message unless its reader chose to leave."""
     mute()
     if isinstance(error, Unwritable):
         complain(f"{error}; the run continues without output")
 
 
-class Plain:
+class _LineView(View):
+    """Writes lines to standard output, and messages to standard error."""
+
+    def __init__(self) -> None:
+        self._lines = LineWriter(tell_reader)
+
+    def note(self, text: str) -> None:
+        """Write a message to standard error."""
+        complain(text)
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Hold lines back while a question is on the terminal."""
+        if sys.stdout.isatty():
+            self._lines.hold(above)
+
+    def release(self) -> None:
+        """Write what was held."""
+        self._lines.release()
+
+
+class Plain(_LineView):
     """Plain lines with UTC times."""
 
     def __init__(self, *, colour: bool, quiet: bool, verbose: bool) -> None:
+        super().__init__()
         self._colour = colour
         self._quiet = quiet
-        self._lines = LineWriter(tell_reader)
         self._run_lines = RunLines(
             write=self._lines.write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose
         )
@@ -127,53 +121,34 @@ class Plain:
             tell_reader(headline(session, title, self._colour))
 
     def tell(self, told: Recorded | LiveEvent) -> None:
-        """A line where a node ended."""
+        """Write the lines of an event."""
         if isinstance(told.event, StoreSilent):
             complain(silence(told.event))
         elif not self._quiet:
             self._say_missing()
             self._run_lines.tell(told)
 
-    def note(self, text: str) -> None:
-        """A line on standard error."""
-        complain(text)
-
-    def hold(self, above: Callable[[str], None] | None) -> None:
-        """Hold lines back while a question is on the terminal."""
-        if sys.stdout.isatty():
-            self._lines.hold(above)
-
-    def release(self) -> None:
-        """Write what was kept."""
-        self._lines.release()
-
     def close(self) -> None:
-        """The last node's line."""
+        """Write the last node's line."""
         self._lines.release()
         self._run_lines.settle_all()
         self._say_missing()
-
-    def abandon(self) -> None:
-        """Nothing: lines leave nothing behind."""
 
     def _say_missing(self) -> None:
         if text := missing(sys.stdout):
             self._lines.write(text)
 
 
-class JsonLines:
+class JsonLines(_LineView):
     """Every event as a line, or nothing before the one object at the end."""
 
     def __init__(self, *, stream: bool) -> None:
+        super().__init__()
         self._stream = stream
         self._first = True
-        self._lines = LineWriter(tell_reader)
-
-    def open(self, session: str, title: str) -> None:
-        """Nothing: the first event has named the session."""
 
     def tell(self, told: Recorded | LiveEvent) -> None:
-        """A line; of a silent store one on standard error, too."""
+        """Write an event; of a silent store, a line on standard error too."""
         if isinstance(told.event, StoreSilent):
             complain(silence(told.event))
         if not self._stream:
@@ -184,26 +159,10 @@ class JsonLines:
             self._first = False
         self._lines.write(as_line(line))
 
-    def note(self, text: str) -> None:
-        """A line on standard error."""
-        complain(text)
-
-    def hold(self, above: Callable[[str], None] | None) -> None:
-        """Hold lines back while a question is on the terminal."""
-        if sys.stdout.isatty():
-            self._lines.hold(above)
-
-    def release(self) -> None:
-        """Write what was kept."""
-        self._lines.release()
-
     def close(self) -> None:
-        """What was kept; what the disk had no room for."""
+        """Write what was held, and say what the disk had no room for."""
         self._lines.release()
         if count := lost_lines(sys.stdout):
             complain(
                 f"{plural(count, 'event')} lost: the reader is slow and the disk full; see orchestra log --json"
             )
-
-    def abandon(self) -> None:
-        """Nothing."""
