@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
+from orchestra.engine.talks import conversation, past
 from orchestra.errors import BackendError
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, CommitResult, MessageWriter, NewCommit, Suspended, Workspace
@@ -60,16 +61,17 @@ class AgentTurns:
         state, node = self.journal.state, graph.nodes[self.step.node]
         edge = incoming(graph, state)
         mode = mode or mode_of(graph, node, edge)
-        past = await self.journal.past((self.step.node, self.step.visit)) if mode in BUDGET else []
+        until = self.step.node, self.step.visit
+        before = await past(self.journal.store, self.journal.context_id, until) if mode in BUDGET else []
         return Earlier(
             mode=mode,
             thread=thread_of(graph, node, edge, state.arrived_from),
-            preamble=preamble(mode, graph, state, Context(graph, state), past),
+            preamble=preamble(mode, graph, state, Context(graph, state), before),
         )
 
     async def conversation(self, thread: str) -> Conversation:
         """A conversation as it is recorded."""
-        return await self.journal.conversation(thread)
+        return await conversation(self.journal.store, self.journal.context_id, thread)
 
     async def on_response(self, response: Response) -> None:
         """Record a model's answer with the instructions that it had, durably."""

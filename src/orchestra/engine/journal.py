@@ -17,12 +17,10 @@ from blake3 import blake3
 from msgspec.structs import replace
 
 from orchestra.engine.loading import LoadedSession
-from orchestra.engine.talks import conversation, past
 from orchestra.engine.wiring import Listener as Listener
 from orchestra.engine.wiring import Wiring
 from orchestra.ports import NewTurn
 from orchestra.run.codec import FIELD_LIMIT, blob_value, encode, externalize, in_unicode, redact_event, refer
-from orchestra.run.conversation import Conversation
 from orchestra.run.declare import BY_CLASS, BlobRef, change
 from orchestra.run.events import CheckpointSaved, Event, LiveEvent, Meta, Recorded, ToolOutput
 from orchestra.run.fold import evolve
@@ -69,7 +67,7 @@ class Journal:
         self.context_id = context_id
         self.turn_id = self.depth = 0
         self.redactor = wiring.redactor
-        self._store = wiring.store
+        self.store = wiring.store
         self._clock = wiring.clock
         self._listeners = list(wiring.listeners)
         self._branch = branch
@@ -148,7 +146,7 @@ class Journal:
         self._kept, self._turns, self._blobs = [], [], []
         self._leaving = blobs
         try:
-            turns = await self._store.append(self.context_id, new, blobs=tuple(blobs))
+            turns = await self.store.append(self.context_id, new, blobs=tuple(blobs))
         except BaseException:
             self._kept[:0], self._turns[:0], self._blobs[:0] = kept, new, blobs
             raise
@@ -175,26 +173,14 @@ class Journal:
     async def keep(self, data: bytes) -> BlobRef:
         """Store bytes that are too many for an event, secrets removed (S18)."""
         cleaned = self.redactor.data(data)
-        return BlobRef((await self._store.put_blob(cleaned)).hex(), len(cleaned), "")
+        return BlobRef((await self.store.put_blob(cleaned)).hex(), len(cleaned), "")
 
     async def read_bytes(self, ref: BlobRef) -> bytes:
         """Return the bytes of a reference, from the next batch, else from the store."""
         for data in (*self._blobs, *self._leaving):
             if len(data) == ref.size and blake3(data).hexdigest() == ref.hash:
                 return data
-        return await self._store.get_blob(bytes.fromhex(ref.hash))
-
-    async def past(self, until: tuple[str, int]) -> list[Recorded]:
-        """The newest events before a node's visit (E41)."""
-        return await past(self._store, self.context_id, until)
-
-    async def conversation(self, thread: str) -> Conversation:
-        """A conversation as the chain holds it (A9)."""
-        return await conversation(self._store, self.context_id, thread)
-
-    async def reserve(self) -> tuple[int, int]:
-        """Create two empty contexts for a session that is to begin: its mailbox, then its chain."""
-        return (await self._store.create()).context_id, (await self._store.create()).context_id
+        return await self.store.get_blob(bytes.fromhex(ref.hash))
 
     async def resolve(self, value: object) -> Json:
         """Return a context value; a reference is read from the next batch, else from the store."""

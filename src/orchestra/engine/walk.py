@@ -255,7 +255,8 @@ class Walk:
 
     async def _restart(self, step: Restart) -> None:
         """End the session; the next one's contexts are there and named before anything is in them (E14)."""
-        mailbox, context = await self._journal.reserve()
+        store = self._journal.store
+        mailbox, context = (await store.create()).context_id, (await store.create()).context_id
         if step.advance is not None:
             self._advance(step.advance, restart=True)
         state = self._journal.state
