@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.app.cli_agents import check_cli
+from orchestra.app.toolboxes import tool_problems
 from orchestra.config.settings import settle
 from orchestra.errors import ConfigError
 from support import graph_of
@@ -63,3 +64,23 @@ def test_a_program_without_sessions_cannot_hold_a_conversation(tmp_path: Path) -
         check(tmp_path, "mine", own, '"agent.mode"=interactive')
     check(tmp_path, "claude", "", '"agent.mode"=interactive')
     check(tmp_path, "mine", own, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "wrong"),
+    [
+        ("shel", "langgraph", True),
+        ("Shell", "langgraph", True),
+        ("code:shell", "langgraph", True),
+        ("shell", "langgraph", False),
+        ("Bash", "cli", False),
+    ],
+)
+def test_a_rule_for_an_unknown_tool_is_an_error(name: str, backend: str, wrong: bool, tmp_path: Path) -> None:
+    file = tmp_path / "orchestra.yaml"
+    file.write_text(f"agents: {{a: {{approve: {{'{name}': always}}}}}}\n")
+    found = settle(folders=(tmp_path,), environment={}, config=file)
+    graph = graph_of(f'work [prompt="x", backend={backend}, agent=a] start -> work -> exit')
+    problems = tool_problems(graph, found, tmp_path)
+    assert [problem.rule for problem in problems] == (["tool_known"] if wrong else [])
+    assert all("did you mean 'shell'" in problem.fix for problem in problems)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from orchestra.agents.models import agent_of, tool_names
+from orchestra.agents.models import CLI, agent_of, choose_backend, tool_names
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.mcp_client import specs_of
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
-from orchestra.agents.tools.selection import choose, tools_of
+from orchestra.agents.tools.selection import ALWAYS, Inventory, choose, tools_of
 from orchestra.agents.tools.settings import ShellToolSpec, ToolSettings
 from orchestra.agents.tools.skills import NAME as SKILLS
 from orchestra.agents.tools.toolset import Toolbox
 from orchestra.app.plugins import TOOLS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.environment import state_directory
-from orchestra.config.model import McpServer, ToolEntry
+from orchestra.config.model import Agent, McpServer, ToolEntry
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, Diagnostic, Severity, Span
 from orchestra.graph.model import Graph, Node
@@ -151,12 +152,17 @@ def _named_at(node: Node, name: str, settings: Settings) -> Span | None:
 
 def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
     """Return a finding for every node that names an unknown tool, and for unusable tools (A30)."""
-    wanting = [
-        (node, names)
-        for node in graph.nodes.values()
-        if (names := tool_names(node, agent_of(node, settings.config))) and graph.type_of(node.id) == "codergen"
-    ]
-    if not wanting:
+    config = settings.config
+    nodes = [node for node in graph.nodes.values() if graph.type_of(node.id) == "codergen"]
+    wanting = [(node, names) for node in nodes if (names := tool_names(node, agent_of(node, config)))]
+    programs = any(section.backend in CLI for section in config.pipelines.values())
+    guarded = {  # a command-line agent has tools of its own
+        agent.name: agent
+        for node in nodes
+        if (agent := agent_of(node, config)).approve.tools
+        and not (programs or choose_backend(node, config).value in CLI)
+    }
+    if not wanting and not guarded:
         return []
     folders = folders_for(settings, folder)
     toolbox = toolbox_of(settings, Redactor({}))
@@ -182,4 +188,21 @@ def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagno
             )
             for name, hint in choose(stock, names).unknown.items()
         ]
-    return found
+    return found + [problem for agent in guarded.values() for problem in _guard_problems(agent, stock, settings)]
+
+
+def _guard_problems(agent: Agent, stock: Inventory, settings: Settings) -> Iterator[Diagnostic]:
+    """Yield a finding for each rule of approval whose tool does not exist: it would guard nothing (H11)."""
+    known = {*stock.tools, *(name.rpartition(":")[2] for name in stock.tools), *ALWAYS}
+    for name in agent.approve.tools or ():
+        if name in known or name.partition(":")[0] in stock.servers:
+            continue
+        near = get_close_matches(name.rpartition(":")[2].lower(), known, n=1)
+        document = settings.document
+        yield Diagnostic(
+            rule="tool_known",
+            severity=Severity.ERROR,
+            message=f"agent {agent.name!r}: approve names the tool {name!r}, which does not exist",
+            span=document.key_span(("agents", agent.name, "approve", name)) if document is not None else None,
+            fix=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}",
+        )
