@@ -8,7 +8,7 @@ from hypothesis import given
 
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
-from orchestra.graph.places import inside, places
+from orchestra.graph.edits import inside, places
 
 
 @given(TEXTS)

@@ -17,9 +17,8 @@ from orchestra.errors import Severity, Source
 from orchestra.graph.attributes import Duration
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Attribute, Graph
-from orchestra.graph.render import dumps, to_dot, to_drawing, to_json
+from orchestra.graph.render import dumps, literal, quote, to_dot, to_drawing, to_json
 from orchestra.graph.stylesheet import apply
-from orchestra.graph.writing import literal, quote
 
 NOP, DOT = shutil.which("nop"), shutil.which("dot")
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic, Severity, Source, Span, StylesheetError
 from orchestra.graph.collector import collector_paused
+from orchestra.graph.edits import error_edit, inside
 from orchestra.graph.model import Graph
 from orchestra.graph.parser.file import MAX_ERRORS
 from orchestra.graph.parser.statements import parse_graph
-from orchestra.graph.places import error_edit, inside
 from orchestra.graph.stylesheet import parse_stylesheet
 
 

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Container
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from orchestra.graph.shell_words import SHELLS, SPEAKERS, Word, base, code_words, from_command_word
@@ -63,18 +64,6 @@ def expressions(command: str, roots: Container[str] | None = None) -> tuple[Expr
     return _ShellReader(command, found).read()
 
 
-class _HereDocument:
-    """A here-document that was announced and whose body comes after the line."""
-
-    __slots__ = ("delimiter", "quoted", "shell", "tabs")
-
-    def __init__(self, delimiter: str, *, quoted: bool, tabs: bool) -> None:
-        self.delimiter = delimiter
-        self.quoted = quoted
-        self.tabs = tabs
-        self.shell = ""
-
-
 _PLACES: dict[str, Place] = {
     "commands": "bare",
     "$( )": "bare",
@@ -85,35 +74,36 @@ _PLACES: dict[str, Place] = {
 _HAZARDS = {"$( )": "$( )", "back quotes": "back quotes", "arithmetic": "$( )"}
 
 
+@dataclass(slots=True)
+class _HereDocument:
+    """A here-document that was announced and whose body comes after the line."""
+
+    delimiter: str
+    quoted: bool
+    tabs: bool
+    shell: str = ""
+
+
+@dataclass(slots=True)
 class _Frame:
     """Something open: a list of commands, a pair of quotes, an expansion, the body of a here-document."""
 
-    __slots__ = (
-        "after",
-        "cases",
-        "documents",
-        "foreign",
-        "hazard",
-        "kind",
-        "limit",
-        "parens",
-        "place",
-        "word",
-        "words",
-    )
+    kind: str
+    limit: int
+    place: Place = "bare"
+    hazard: str = ""
+    foreign: str = ""
+    after: int = 0
+    parens: int = 0
+    cases: int = 0
+    words: list[Word] = field(default_factory=list)
+    word: Word | None = None
+    documents: list[_HereDocument] = field(default_factory=list)
 
-    def __init__(self, kind: str, limit: int, around: _Frame | None, *, after: int = 0, foreign: str = "") -> None:
-        self.kind = kind
-        self.limit = limit
-        self.after = after
-        self.place: Place = _PLACES.get(kind) or (around.place if around else "bare")
-        self.hazard: str = _HAZARDS.get(kind) or (around.hazard if around else "")
-        self.foreign: str = foreign or (around.foreign if around else "")
-        self.parens = 0
-        self.cases = 0
-        self.words: list[Word] = []
-        self.word: Word | None = None
-        self.documents: list[_HereDocument] = []
+    def inner(self, kind: str, *, parens: int = 0) -> _Frame:
+        """What opens inside: it is read as what is around it, unless its kind says otherwise."""
+        place, hazard = _PLACES.get(kind, self.place), _HAZARDS.get(kind, self.hazard)
+        return _Frame(kind, self.limit, place, hazard, self.foreign, parens=parens)
 
 
 _COMMANDS = re.compile(r"\\.|['\"`]|\$\(\(|\$[({']|<<<|<<-?|\{\{|[();|&\n#]|[ \t]+", re.DOTALL)
@@ -141,7 +131,7 @@ class _ShellReader:
         self.text = text
         self.found = found
         self.at = {expression.start: index for index, expression in enumerate(found)}
-        self.frames = [_Frame("commands", len(text), None)]
+        self.frames = [_Frame("commands", len(text))]
         self.lists = [self.frames[0]]
         self.pending: deque[_HereDocument] = deque()
 
@@ -178,7 +168,7 @@ class _ShellReader:
             case "double" | "parameter" if token == ('"' if frame.kind == "double" else "}"):
                 self._pop()
             case "parameter" if token == '"':
-                self._push(_Frame("double", frame.limit, frame))
+                self._push(frame.inner("double"))
             case "parameter" if token == "'" and frame.place == "bare":
                 return self._single(frame, start, end)
             case "arithmetic":
@@ -230,10 +220,8 @@ class _ShellReader:
         self._literal(self.text[start:close])
         return close + 1
 
-    def _double(self, frame: _Frame, _start: int, end: int) -> int:
-        self._literal("")
-        self._push(_Frame("double", frame.limit, frame))
-        return end
+    def _double(self, _frame: _Frame, _start: int, end: int) -> int:
+        return self._open("double", end)
 
     def _comment(self, frame: _Frame, start: int, end: int) -> int:
         if frame.word is not None:
@@ -266,9 +254,7 @@ class _ShellReader:
 
     def _open(self, kind: str, end: int, parens: int = 0) -> int:
         self._literal("")
-        frame = _Frame(kind, self.frames[-1].limit, self.frames[-1])
-        frame.parens = parens
-        self._push(frame)
+        self._push(self.frames[-1].inner(kind, parens=parens))
         return end
 
     def _push(self, frame: _Frame) -> None:
@@ -352,8 +338,9 @@ class _ShellReader:
             document = self.pending.popleft()
             end, after = self._extent(document, start, limit)
             if not document.quoted:
-                around = self.frames[-1] if self.frames else None
-                self._push(_Frame("here", end, around, after=after, foreign=document.shell))
+                around = self.frames[-1] if self.frames else _Frame("commands", limit)
+                foreign = document.shell or around.foreign
+                self._push(_Frame("here", end, "double", around.hazard, foreign, after))
                 return start
             for index in range(self._first(start), self._first(end)):
                 self.found[index] = self.found[index]._replace(hazard="a quoted here-document", place="double")

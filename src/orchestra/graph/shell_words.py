@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 """Commands that take a word, or their input, as shell code."""
@@ -25,14 +26,12 @@ _PREFIXES = frozenset({"builtin", "command", "exec"})
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
 
 
+@dataclass(slots=True)
 class Word:
     """A word of a command as far as it was read: its literal text and the expressions in it."""
 
-    __slots__ = ("expressions", "text")
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.expressions: list[int] = []
+    text: str = ""
+    expressions: list[int] = field(default_factory=list)
 
 
 def from_command_word(words: list[Word]) -> list[Word]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from orchestra.errors import Span, StylesheetError
 from orchestra.graph.attributes import DRAWN_SHAPES, SHAPES
+from orchestra.graph.edits import places, within
 from orchestra.graph.model import Attribute, Graph, Node
 from orchestra.graph.nearest import nearest
-from orchestra.graph.places import places, within
 from orchestra.graph.tokens import unescape
 
 PROPERTIES = ("llm_model", "llm_provider", "reasoning_effort")

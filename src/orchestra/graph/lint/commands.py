@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from orchestra.errors import Diagnostic, Edit, Span
+from orchestra.graph.edits import inside, rewritten
 from orchestra.graph.inputs import inputs
 from orchestra.graph.lint.survey import Survey, error, quote, warning
 from orchestra.graph.model import Attribute, Node
-from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import Expression, expressions
 
 _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", "workspace"})

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from orchestra.errors import Diagnostic, Edit
 from orchestra.graph.conditions import Compare, Expr, Truth, clauses
+from orchestra.graph.edits import inside, rewritten
 from orchestra.graph.lint.holds import contradiction, repeated_clause
 from orchestra.graph.lint.outcomes import arriving, required_outcomes
 from orchestra.graph.lint.survey import Survey, has_condition, info, list_words, quote, warning
 from orchestra.graph.lint.words import STATUSES, called_status, status_meant, word_in
 from orchestra.graph.model import Attribute, Edge, Node
 from orchestra.graph.nearest import is_near
-from orchestra.graph.places import inside, rewritten
 
 
 def ambiguous_edges(survey: Survey) -> Iterator[Diagnostic]:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Iterator
 
 from orchestra.errors import Diagnostic
+from orchestra.graph.edits import inside, rewritten
 from orchestra.graph.inputs import inputs
 from orchestra.graph.lint.survey import Survey, quote, warn_of_part, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.nearest import nearest
-from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import TEMPLATE_WORDS
 from orchestra.graph.tokens import KEY
 

@@ -13,7 +13,7 @@ from orchestra.graph.lint.survey import BUILT_IN_TYPES, Owner, Survey, quote, sw
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.nearest import Vocabulary, edit_distance
 from orchestra.graph.parser.typed import Misfit, read_typed
-from orchestra.graph.writing import literal
+from orchestra.graph.render import literal
 
 _LAYOUTS = frozenset({"circuit", "subset", "mds", "shortpath"})
 """Values of Graphviz' own graph attribute ``model``."""

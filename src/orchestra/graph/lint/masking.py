@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from orchestra.errors import Diagnostic, Span
+from orchestra.graph.edits import inside
 from orchestra.graph.lint.survey import Survey, quote, warning
 from orchestra.graph.model import Node
-from orchestra.graph.places import inside
 
 _HARMLESS = frozenset(
     ": [ cat command cut date declare echo env exit export false find grep head jq kill local ls mkdir printf pwd"

@@ -11,11 +11,11 @@ from typing import TypeAlias, TypeVar
 from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.conditions import Condition
+from orchestra.graph.edits import inside, rewritten
 from orchestra.graph.flow import reachable
 from orchestra.graph.joins import Before, Meetings, meetings, ways_of_the_run
 from orchestra.graph.model import Attribute, Edge, Graph, Node
 from orchestra.graph.nearest import Vocabulary
-from orchestra.graph.places import inside, rewritten
 from orchestra.graph.tokens import in_quotes
 
 BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}

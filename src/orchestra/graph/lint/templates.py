@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from orchestra.errors import Diagnostic
+from orchestra.graph.edits import inside, rewritten
 from orchestra.graph.lint.survey import Survey, error, quote, warning
-from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import TEMPLATE_WORDS
 
 _NAME = r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[[^\[\]{}]*\])*"

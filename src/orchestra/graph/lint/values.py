@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
 from orchestra.errors import Diagnostic, Span
+from orchestra.graph.edits import inside
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Owner, Survey, quote, warn_of_part, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.nearest import nearest
-from orchestra.graph.places import inside
 
 _PATH = r"(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)(?:\.(\w+))?"
 OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)

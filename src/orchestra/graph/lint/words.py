@@ -8,11 +8,11 @@ from itertools import product
 
 from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import DRAWN_SHAPES, FIDELITIES, SHAPES
+from orchestra.graph.edits import inside
 from orchestra.graph.lint.outcomes import arriving, required_outcomes
 from orchestra.graph.lint.survey import Survey, error, quote, warning
 from orchestra.graph.model import Attribute, Edge, Node
 from orchestra.graph.nearest import edit_distance, nearest
-from orchestra.graph.places import inside
 
 
 def type_known(survey: Survey) -> Iterator[Diagnostic]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from orchestra.errors import ConditionError, Diagnostic, Severity, Span
 from orchestra.graph.conditions import UNCONDITIONAL, Condition
+from orchestra.graph.edits import error_edit, inside
 from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
 from orchestra.graph.parser.conditions import parse_condition
-from orchestra.graph.places import error_edit, inside
 
 _CLASS_OUT = re.compile(r"[^a-z0-9-]")
 

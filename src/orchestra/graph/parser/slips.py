@@ -19,7 +19,7 @@ from orchestra.graph.parser.file import (
 )
 from orchestra.graph.parser.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.parser.lists import read_attribute, read_rest, take_attribute
-from orchestra.graph.tokens import KEY, TRIVIA, Token, unescape
+from orchestra.graph.tokens import KEY, KEYWORDS, TRIVIA, Token, unescape
 
 MAX_SET_EDGES = 100_000
 """Edges that sets and subgraphs as endpoints may make in one file."""
@@ -251,3 +251,26 @@ def skip_text_after_edge(file: File, at: Token) -> Token:
     fix = f"write [{key}={at.text if len(at.text) <= 40 else '…'}]"
     error(file, at, "a text after an edge", fix=fix, put=f"[{key}={at.text}]")
     return following(file, at)
+
+
+def is_hyphened(file: File, at: Token) -> bool:
+    """Whether a key with hyphens stands here: ``my-key = value``."""
+    glued = re.compile(r"[\w.]+(?:-[\w.]+)+[ \t]*=(?!>)").match(file.text, at.start)
+    return glued is not None and at.kind == "id"
+
+
+def is_more_words(file: File, at: Token) -> bool:
+    """Whether the line continues with words that are not a statement: ``label = Nightly triage``."""
+    if at.kind != "id" or on_new_line(file, at) or at.text in file.nodes or at.text.lower() in KEYWORDS:
+        return False
+    return re.compile(r"\w+(?:[ \t]+\w+)*[ \t]*(?:\n|;|\Z)").match(file.text, at.start) is not None
+
+
+def skip_bare_list(file: File, at: Token, start: int) -> Token:
+    """Note a list that is not quoted, up to the end of its line or statement, and skip it."""
+    match = re.compile(r"[^\n;\]}]*").match(file.text, start)
+    text = match[0].rstrip() if match is not None else ""
+    end = start + len(text)
+    fix, put = f'write "{text}"', f'"{text}"'
+    error(file, at, "a list must be quoted", fix=fix, start=start, end=end, put=put)
+    return token_at(file, end)

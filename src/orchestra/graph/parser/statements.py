@@ -51,6 +51,8 @@ from orchestra.graph.parser.slips import (
     connect,
     declare,
     is_assignment,
+    is_hyphened,
+    is_more_words,
     mention,
     move_list,
     note_missing_between,
@@ -58,11 +60,12 @@ from orchestra.graph.parser.slips import (
     read_backwards,
     read_text_after,
     read_unbracketed,
+    skip_bare_list,
     skip_early_list,
     skip_text_after_edge,
 )
 from orchestra.graph.parser.values import read_value
-from orchestra.graph.tokens import KEYWORDS, Token
+from orchestra.graph.tokens import Token
 
 MAX_DEPTH = 200
 """Subgraphs inside one another."""
@@ -223,12 +226,6 @@ def read_named(file: File, at: Token) -> Token:
     return end_statement(file, at, name, span)
 
 
-def is_hyphened(file: File, at: Token) -> bool:
-    """Whether a key with hyphens stands here: ``my-key = value``."""
-    glued = re.compile(r"[\w.]+(?:-[\w.]+)+[ \t]*=(?!>)").match(file.text, at.start)
-    return glued is not None and at.kind == "id"
-
-
 def read_after_name(file: File, at: Token, name: str, span: Span) -> Token | None:
     """The rest of an edge, or of a slip, after a statement's first name; None where neither follows."""
     arrow = read_arrow(file, at)
@@ -283,23 +280,6 @@ def read_assignment(file: File, at: Token) -> Token:
             at = skip_bare_list(file, at, written[2].start)
         take_attribute(file, at, file.scope.attributes, key, key_span, written, scope)
     return at
-
-
-def skip_bare_list(file: File, at: Token, start: int) -> Token:
-    """Note a list that is not quoted, up to the end of its line or statement, and skip it."""
-    match = re.compile(r"[^\n;\]}]*").match(file.text, start)
-    text = match[0].rstrip() if match is not None else ""
-    end = start + len(text)
-    fix, put = f'write "{text}"', f'"{text}"'
-    error(file, at, "a list must be quoted", fix=fix, start=start, end=end, put=put)
-    return token_at(file, end)
-
-
-def is_more_words(file: File, at: Token) -> bool:
-    """Whether the line continues with words that are not a statement: ``label = Nightly triage``."""
-    if at.kind != "id" or on_new_line(file, at) or at.text in file.nodes or at.text.lower() in KEYWORDS:
-        return False
-    return re.compile(r"\w+(?:[ \t]+\w+)*[ \t]*(?:\n|;|\Z)").match(file.text, at.start) is not None
 
 
 def read_subgraph(file: File, at: Token, chain: list[Ends] | None) -> Token:
