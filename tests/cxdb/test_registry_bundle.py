@@ -47,7 +47,8 @@ def test_the_context_metadata_is_under_key_thirty_everywhere() -> None:
     for name, body in described()["types"].items():
         if name.endswith((".ContextMetadata", ".Provenance")):
             continue
-        assert body["versions"]["1"]["fields"]["30"]["ref"] == "dev.orchestra.ContextMetadata"
+        for version in body["versions"].values():
+            assert version["fields"]["30"]["ref"] == "dev.orchestra.ContextMetadata"
 
 
 def test_the_same_content_has_the_same_bytes_and_name() -> None:

@@ -508,7 +508,7 @@ class ConversationCompacted:
     before: int = tag(46, "u64", "tokens that the conversation had, about", default=0)
 
 
-@event("ParallelExecution")
+@event("ParallelExecution", version=2)
 class ParallelStarted:
     """A parallel node starts its branches; each is a fork of the chain at this turn (E30)."""
 
@@ -523,7 +523,7 @@ class ParallelStarted:
     max_parallel: int = tag(18, "u32", "branches at once", default=4)
 
 
-@event("ParallelExecution")
+@event("ParallelExecution", version=2)
 class ParallelBranchStarted:
     """A branch is about to begin, in a context of its own; recorded in the chain of its parallel node."""
 
@@ -534,7 +534,7 @@ class ParallelBranchStarted:
     from_turn: int = tag(23, "u64", "the turn at which it leaves this chain")
 
 
-@event("ParallelExecution")
+@event("ParallelExecution", version=2)
 class ParallelBranchOpened:
     """The first turn of a branch's own; earlier turns belong to its parallel node's walk."""
 
@@ -548,7 +548,7 @@ class ParallelBranchOpened:
     values: Mapping[str, ContextValue] = tag(26, "json", "what its context has besides: the item", default={})
 
 
-@event("ParallelExecution")
+@event("ParallelExecution", version=2)
 class ParallelBranchEnded:
     """The walk of a branch has ended, at its fan-in, at an exit, at a dead end or in failure."""
 
@@ -557,7 +557,7 @@ class ParallelBranchEnded:
     failure_reason: str = tag(32, "string", "why it failed", default="")
 
 
-@event("ParallelExecution")
+@event("ParallelExecution", version=2)
 class ParallelBranchCompleted:
     """A branch's result, in the chain of its parallel node, with its share of the ledger (E31, E35)."""
 
@@ -585,7 +585,7 @@ class ParallelBranchCompleted:
     git_commits: Mapping[str, Json] = tag(49, "json", "the commit of its git branch, per repository", default={})
 
 
-@event("ParallelExecution")
+@event("ParallelExecution", version=2)
 class ParallelCompleted:
     """The fan-out is decided (E32)."""
 
