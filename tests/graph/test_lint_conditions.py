@@ -6,6 +6,8 @@ import pytest
 from lint_cases import edges, flow, found, marked, severities
 
 from orchestra.errors import Severity
+from orchestra.graph.lint.words import STATUSES
+from orchestra.run.outcome import Status
 
 TWO = "a\nb\nc\nb -> exit\nc -> exit\nstart -> a\n"
 
@@ -235,3 +237,7 @@ def test_a_condition_on_a_key_that_nothing_sets_is_a_warning(condition: str, wor
     (one,) = flow(f'work\nback\nstart -> work -> exit\nwork -> back [condition="{condition}"]\nback -> work')
     assert marked([one]) == [word]
     assert fix in one.fix
+
+
+def test_the_linter_and_a_run_know_the_same_statuses() -> None:
+    assert set(STATUSES) == {status.value for status in Status}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from orchestra.errors import ConfigError
 from orchestra.graph.conditions import text_of
+from orchestra.graph.paths import descend, parts_of
 from orchestra.graph.shell import Expression, expressions
 from orchestra.ports import Scope
 from orchestra.run.state import END_KEYS, Context
@@ -56,29 +56,12 @@ async def _value(name: str, context: Context, scope: Scope) -> tuple[bool, Any]:
 
     The prefix ``context.`` is optional.
     """
-    for key in dict.fromkeys((name, name.removeprefix("context."), f"run.vars.{name}")):
+    exact = [(key, "") for key in (name, name.removeprefix("context."), f"run.vars.{name}")]
+    for key, rest in (*exact, *parts_of(name)):
         if key in context:
-            return True, await scope.resolve(context[key])
-    words = _WORD.findall(name.removeprefix("context."))
-    for length in range(len(words) - 1, 0, -1):
-        key = ".".join(words[:length])
-        if key in context:
-            found: Any = await scope.resolve(context[key])
-            for word in words[length:]:
-                found = _item(found, word)
-            return found is not None, found
+            found, value = descend(rest, await scope.resolve(context[key]))
+            return found and (value is not None or not rest), value
     return False, None
-
-
-_WORD = re.compile(r"[\w-]+", re.ASCII)
-
-
-def _item(value: Any, word: str) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(word)
-    if isinstance(value, list) and word.isdecimal() and int(word) < len(value):
-        return value[int(word)]
-    return None
 
 
 def _suggestion(name: str, context: Context) -> str:
