@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
-from calls import call
+from calls import ORCHESTRA, call, environment
 
 PIPELINE = "digraph g { start [shape=Mdiamond]; exit [shape=Msquare]; a [prompt=x MORE]; start -> a -> exit }"
 
@@ -36,3 +37,13 @@ def test_compile_strict_is_not_ok_with_a_warning(tmp_path: Path) -> None:
     done = call(tmp_path, "compile", "p.dot", "--strict", "--json")
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (3, False)
     assert call(tmp_path, "compile", "p.dot", "--strict", "--format", "github").stdout.startswith("::error ")
+
+
+def test_the_commands_after_a_run_find_a_store_that_an_env_file_named(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(PIPELINE.replace("MORE", ""))
+    (tmp_path / "e.env").write_text(f"ORCHESTRA_CXDB_PATH={tmp_path / 'other'}\n")
+    variables = environment(tmp_path)
+    del variables["ORCHESTRA_CXDB_PATH"]
+    command = [*ORCHESTRA, "run", "p.dot", "--env-file", "e.env"]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+    assert f"--store {tmp_path / 'other'}" in done.stdout

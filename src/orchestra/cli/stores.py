@@ -67,11 +67,13 @@ class StoreAccess:
 
     settings: Settings
     flag: str | None = None
+    from_file: bool = False
+    """Whether variables were read from a file that no other command reads (``--env-file``)."""
 
     @property
     def aim(self) -> str:
         """The options that a suggested command needs to find the same store and repositories from here."""
-        return hint(self.settings, self.flag)
+        return hint(self.settings, self.flag, from_file=self.from_file)
 
     @contextmanager
     def aiming(self) -> Iterator[None]:
@@ -117,9 +119,12 @@ class StoreOptions:
     store: StoreOption = None
     config: Config = None
 
-    def access(self, pipeline: str = "-", max_cost: float | None = None) -> StoreAccess:
-        """Load the settings. Raises ``ConfigError``."""
-        return StoreAccess(settings_for(self.store, self.config, pipeline, max_cost), self.store)
+    def access(
+        self, pipeline: str = "-", max_cost: float | None = None, env_file: Path | None = None
+    ) -> StoreAccess:
+        """Load the settings; the variables of ``env_file`` were read before. Raises ``ConfigError``."""
+        settings = settings_for(self.store, self.config, pipeline, max_cost)
+        return StoreAccess(settings, self.store, env_file is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,15 +162,15 @@ def there(settings: Settings, wanted: str) -> None:
         raise SessionNotFound(f"{what}: {place}", fix="start a run first, or name a store with --store")
 
 
-def hint(settings: Settings, flag: str | None) -> str:
+def hint(settings: Settings, flag: str | None, *, from_file: bool = False) -> str:
     """Return the options that a suggested command needs to find the same store and repositories from here.
 
     A server whose binary protocol has an unusual address needs the settings file that names it, and so
-    do repositories.
+    do repositories. What was read ``from_file`` is not known there: the store is named.
     """
     place = flag if flag is not None else settings.place
     ways: list[tuple[str | None, Path | None]] = [(place, None), (None, settings.file), (place, settings.file)]
-    if flag is None:
+    if flag is None and not from_file:
         ways.insert(0, (None, None))
     leading = (way for way in ways if _leads(way, settings))
     store, config = next(leading, (place, None))

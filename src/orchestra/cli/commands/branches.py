@@ -19,6 +19,7 @@ from orchestra.app.records import Removal, clean_records
 from orchestra.cli.stores import OutputOptions, Session, StoreAccess, StoreOptions, exists
 from orchestra.cli.terminal import many_lines, one_line, say, say_json, say_wrapped, table
 from orchestra.config.settings import Settings
+from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError
 from orchestra.graph.report import dollars, duration_words, plural
 from orchestra.ports import Store
@@ -120,9 +121,13 @@ Doing: TypeAlias = Callable[[Store, Settings, str], Awaitable[list[GitAction]]]
 def _perform(act: Doing, session: str, options: OutputOptions) -> int:
     """Change the branches of a session, and say what was done and how to undo it."""
     at = options.access()
-    done = at.write(lambda store: act(store, at.settings, session), session)
+
+    async def perform(store: Store) -> tuple[str, list[GitAction]]:
+        return (await find(store, session)).session, await act(store, at.settings, session)
+
+    name, done = at.write(perform, session)
     if options.as_json:
-        say_json({"session": session, "done": [asdict(one) for one in done]}, indent=2)
+        say_json({"session": name, "done": [asdict(one) for one in done]}, indent=2)
         return 0
     for one in done:
         say_wrapped(f"{one.repo}: {one.text}")

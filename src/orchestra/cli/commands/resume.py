@@ -66,7 +66,7 @@ def resume(
     """
     if interrupted not in ("", "rerun", "fail"):
         raise typer.BadParameter(f"--interrupted must be rerun or fail, not {interrupted!r}")
-    at = shown.access(str(graph) if graph is not None else "-", max_cost)
+    at = shown.access(str(graph) if graph is not None else "-", max_cost, env_file)
     at.check(session)
     source, found = read(graph) if graph is not None else (None, ())
     script = read_script(simulate) if simulate is not None else None

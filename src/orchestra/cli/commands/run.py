@@ -79,7 +79,7 @@ def run(
     internal error; 130: paused by an interrupt.
     """
     given = key_values(tuple(variables or ()))
-    at = shown.access(pipeline, max_cost)
+    at = shown.access(pipeline, max_cost, env_file)
     source, found = read(pipeline)
     compiled = compile_pipeline(source, found, variables=given, secrets=at.settings.secrets)
     simulated = simulate is not None and not dry_cost

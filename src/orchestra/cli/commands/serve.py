@@ -114,6 +114,9 @@ def cxdb(
     new = " (new, empty store)" if setup.is_new else ""
 
     def tell(addresses: Addresses) -> None:
+        if options.as_json:
+            say_json({"folder": str(setup.folder), "binary": addresses.binary, "http": addresses.http})
+            return
         say(f"serving {setup.folder}{new}")
         say(f"binary {addresses.binary}   http {addresses.http}   (Ctrl-C to stop)")
 
