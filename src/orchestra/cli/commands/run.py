@@ -216,8 +216,7 @@ class ShownRun:
                     if run.state.result is None:
                         self._announce(run, pipeline)
                     await run.walk()
-                assert self._store is not None
-                return await read_end(self._store, self._at, await find(self._store, run.session), run.live)
+                return await self._end(run)
         except StoreError as error:
             if self._run is None:
                 raise
@@ -227,6 +226,14 @@ class ShownRun:
         finally:
             self._view.close()
             await _close(self._store)
+
+    async def _end(self, run: Run) -> SessionEnd:
+        """What the closing lines say; most runs have neither open questions nor repositories to read about."""
+        state = run.live
+        if not (state.waiting or state.workspace):
+            return SessionEnd(session=run.session, context_id=run.context_id, state=state)
+        assert self._store is not None
+        return await read_end(self._store, self._at, await find(self._store, run.session), state)
 
     async def _open(self) -> tuple[Run, Pipeline]:
         with progress() as tell:

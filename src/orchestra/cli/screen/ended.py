@@ -8,7 +8,6 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestra.app.git_branches import merged_into
 from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, WAITS
 from orchestra.cli.screen.views import SessionOptions, tell_reader
 from orchestra.cli.screen.words import SHORT
@@ -30,8 +29,10 @@ from orchestra.run.views import Pending, limit_setting, raised_limit
 class SessionEnd:
     """A session that no longer runs: the questions that it waits for, also below it, and where its code is."""
 
-    row: Row
+    session: str
+    context_id: int
     state: RunState
+    mirror_of: str = ""
     questions: Sequence[Pending] = ()
     code: Sequence[str] = ()
 
@@ -42,13 +43,22 @@ async def read_end(store: Store, at: StoreAccess, row: Row, state: RunState) -> 
     if state.waiting and not row.mirror_of:
         found = await summarize(store, row, time.time_ns() // 1_000_000)
         questions = [question for question in found.questions if not question.answered]
-    return SessionEnd(row=row, state=state, questions=questions, code=await read_code(store, at, row, state))
+    return SessionEnd(
+        session=row.session,
+        context_id=row.context_id,
+        state=state,
+        mirror_of=row.mirror_of,
+        questions=questions,
+        code=await read_code(store, at, row, state),
+    )
 
 
 async def read_code(store: Store, at: StoreAccess, row: Row, state: RunState) -> list[str]:
     """Where the code of a session is, without what was removed since, and whether it was merged."""
     if not state.workspace:
         return []
+    from orchestra.app.git_branches import merged_into  # only a session with repositories pays for what it imports
+
     since = [recorded_in(turn) for turn in await legible(store, row.mailbox)]
     ended = 0 if state.result is None else state.result.ended_ms
     removed = [
@@ -68,7 +78,7 @@ def say_ended(shown: SessionOptions, at: StoreAccess, end: SessionEnd) -> int:
     if shown.json == "object":
         status = result.status if result is not None else _phase(state)
         detail = result.text if result is not None else state.paused
-        told = as_object(end.row.session, end.row.context_id, state)
+        told = as_object(end.session, end.context_id, state)
         say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
     elif not shown.json:
         for line in (*_last_lines(state, shown.colour), *_next(at, end)):
@@ -207,12 +217,12 @@ def _asks(state: RunState, aim: str, session: str, questions: Sequence[Pending])
 def _next(at: StoreAccess, end: SessionEnd) -> list[str]:
     if at.settings.place == "memory":
         return ["  nothing was saved: the store was in memory"]
-    aim, session, state = at.aim, end.row.session, end.state
+    aim, session, state = at.aim, end.session, end.state
     look = [f"  details: orchestra status{aim} {session} --detail", *end.code]
     if state.result is not None and state.result.good:
         return look
-    if end.row.mirror_of:
-        return [*look, f"  resume: in the original store, {one_line(end.row.mirror_of, 1000)}"]
+    if end.mirror_of:
+        return [*look, f"  resume: in the original store, {one_line(end.mirror_of, 1000)}"]
     if state.waiting:
         return _asks(state, aim, session, end.questions)
     back = _source_of_failure(state)
