@@ -1,8 +1,8 @@
 """Prompt layers: the YAML files of roles, personas, personalities and tasks, and where they are found.
 
 A name is looked for in every place in turn: as it is written, with ``.yaml``, and by its plain name in the folder
-of its layer (``roles/``, ``personas/``, ``personalities/``, ``tasks/``). A text with spaces in it that is no file
-is the layer's content itself (A20, A21, A23).
+of its layer (``roles/``, ``personas/``, ``personalities/``, ``tasks/``). A text with spaces that does not name a
+file is the layer's content itself (A20, A21, A23).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TEXTS = (".md", ".txt", ".j2")
 """Files that are a layer's content as they are."""
 
 LARGEST = 1024 * 1024
-"""Bytes of a layer file; what is larger is no prompt."""
+"""Largest layer file, in bytes: a larger one is not a prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ class Talk:
         self._loops = LoopDetector()
         self._warned = False
         self._known = (0, 0)
-        """Tokens that the provider counted, and how many messages they were."""
+        """The tokens that the provider counted last, and the number of messages in them."""
 
     async def open(self) -> None:
         """Continue what is recorded; begin with the task's prompt where nothing is."""
@@ -113,7 +113,7 @@ class Talk:
             self._unsent.append(Message(role="user", text=self.task.prompt, name=name, parts=self.task.parts))
 
     def _tell_of_another_model(self) -> None:
-        """Say that another model's own blocks (thinking, signatures) are left out of the conversation (E40)."""
+        """Warn that another model's own blocks (thinking, signatures) are left out of the conversation (E40)."""
         mine = (self.model.provider, self.model.name)
         if any(one.native and (one.provider, one.model) != mine for one in self.messages):
             message = f"{self.model.name} continues the conversation of another model, without its thinking"
@@ -139,7 +139,7 @@ class Talk:
 
     @property
     def due(self) -> bool:
-        """Whether it is for the model to speak."""
+        """Whether the model is next."""
         last = self.messages[-1] if self.messages else None
         return bool(self._unsent) or last is None or (last.role != "assistant" and report_in(self) is None)
 
@@ -216,7 +216,7 @@ class Talk:
         return [*self.messages, *self._unsent]
 
     def _after(self, answer: ModelAnswer) -> None:
-        """What an answer without tool calls means for the next request."""
+        """Prepare the next request after an answer without tool calls: a cut answer is asked for again."""
         if answer.stop == REFUSAL:
             raise Terminal(f"the model refused: {answer.message.text[:300] or 'without a word'}")
         if answer.stop == LENGTH:
@@ -313,7 +313,9 @@ class Talk:
         last, warned = next(one for one in reversed(self.messages) if one.role == "assistant"), self._warned
         for call in last.tool_calls:
             self._loops.add(_pattern(call))
-            if not self._loops.is_circling() or self._warned != warned:  # it hears of it after this turn
+            if (
+                not self._loops.is_circling() or self._warned != warned
+            ):  # the agent gets the warning after this turn
                 continue
             if warned:
                 raise Terminal(f"{ENDLESS}{_refused(self.messages)}")

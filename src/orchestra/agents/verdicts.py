@@ -36,7 +36,7 @@ _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n```\s*\Z", re.DOTALL)
 def newest_report(messages: Sequence[Message]) -> Mapping[str, Any] | None:
     """The arguments of the ``report_outcome`` that the newest answer made and that was accepted.
 
-    Of several the last counts, but one that is no success before one that is: a gate fails closed.
+    Of several reports the last failure counts, else the last report: a gate fails closed.
     """
     good: set[str] = set()
     for message in reversed(messages):

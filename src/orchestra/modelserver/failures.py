@@ -117,7 +117,7 @@ def openai(failure: Failure, model: str) -> tuple[int, Any]:
 
 
 def gemini(failure: Failure, model: str) -> tuple[int, Any]:
-    """Status and body of a failure at Gemini's API, which tells in the body when to try again."""
+    """Status and body of a failure at Gemini's API, which names in the body when to try again."""
     status, word, message = _GEMINI[failure.kind]
     error: dict[str, Any] = {
         "code": failure.status or status,

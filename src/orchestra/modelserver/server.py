@@ -27,7 +27,7 @@ _PATIENCE = 2.0
 """Seconds that open connections are given when the server is closed."""
 
 _LOOKS = 0.05
-"""Seconds between two looks at whether a client that is kept waiting is still there."""
+"""Seconds between checks whether a waiting client is still connected."""
 
 _ENDS = (
     ("/messages", anthropic.API),
@@ -180,7 +180,7 @@ class _Http(ThreadingHTTPServer):
             self._changed.wait_for(lambda: not self._open, _PATIENCE)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is no error of ours."""
+        """Ignore a client that leaves."""
 
 
 class _Left(Exception):
@@ -295,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def _wait(self, seconds: float | None) -> None:
-        """Wait, for ever where no time is named; raises when the client has gone or the server is closed."""
+        """Wait, forever without a time. Raises when the client has left or the server is closed."""
         left = seconds
         while left is None or left > 0:
             step = _LOOKS if left is None else min(left, _LOOKS)

@@ -34,7 +34,7 @@ Seam = Callable[[bytes, int], int]
 """Where bytes may be cut, at a place or before it, so that no secret is in two parts."""
 
 Keep = Callable[[bytes], Awaitable[BlobRef]]
-"""Stores bytes, and tells where."""
+"""Stores bytes and returns their reference."""
 
 
 class WholeOutput(NamedTuple):

@@ -144,7 +144,7 @@ async def _watch(
 
 
 class _Heard:
-    """The output as it comes, and how long ago it came."""
+    """Passes output on, and notices when none comes for long."""
 
     def __init__(self, quiet: float, feed: Feed, silent: Callable[[], Awaitable[None]]) -> None:
         self._quiet = quiet
@@ -153,7 +153,7 @@ class _Heard:
         self._last = asyncio.get_running_loop().time()
 
     async def pump(self, name: str, descriptor: int) -> None:
-        """Pass output on until the last writer is gone."""
+        """Pass output on until the last writer closes it."""
         os.set_blocking(descriptor, False)
         while True:
             try:
@@ -167,7 +167,7 @@ class _Heard:
             await self._feed(name, data)
 
     async def watch(self) -> None:
-        """Tell of each silence once."""
+        """Report each silence once."""
         loop = asyncio.get_running_loop()
         told = -1.0
         while True:

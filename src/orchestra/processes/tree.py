@@ -80,7 +80,7 @@ def _ancestry(found: dict[int, _Process]) -> set[int]:
 
 
 def _list_processes(marker: bytes) -> dict[int, _Process] | None:
-    """Every process that is no zombie, or None on a system without ``/proc``."""
+    """Return every process but zombies; None on a system without ``/proc``."""
     try:
         names = os.listdir("/proc")  # noqa: PTH208  a Path per process is what this avoids
     except OSError:
@@ -138,7 +138,7 @@ def _group(leader: int) -> list[int]:
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> list[int]:
-    """Signal processes (a group by its negative number); those that we may not signal."""
+    """Signal processes (a group by its negative number); return those that may not be signaled."""
     refused = []
     for pid in pids:
         try:
@@ -151,7 +151,7 @@ def send(pids: Iterable[int], number: signal.Signals) -> list[int]:
 
 
 async def end(marker: str, leader: int = 0, patience: float = PATIENCE) -> tuple[list[int], list[int]]:
-    """End every process of a tool: which there were, and which could not be ended.
+    """End every process of a tool; return those that were running and those that could not be ended.
 
     A cancellation while they are given time to end by themselves ends them at once.
     """
@@ -169,7 +169,7 @@ async def end(marker: str, leader: int = 0, patience: float = PATIENCE) -> tuple
 
 
 async def _kill(marker: str, leader: int) -> list[int]:
-    """End what is left by force; those that even that does not end."""
+    """Kill the remaining processes; return those that could not be killed."""
     loop = asyncio.get_running_loop()
     limit = loop.time() + _STUBBORN
     while left := members(marker, leader):
@@ -188,7 +188,7 @@ def kill(marker: str, leader: int = 0) -> None:
 
 
 def kill_own() -> None:
-    """End all that this process's tools started, at once: it is about to leave."""
+    """Kill everything that this process's tools started, before it exits."""
     kill(_of_this_process())
 
 

@@ -79,7 +79,8 @@ def _missing_worktrees(common: Path, home: Path, repo: str) -> list[Path]:
 async def reason_to_keep(git: Git, left: SessionLeftovers, gone: Set[str], *, force: bool) -> str:
     """Return why a session's leftovers stay, empty if nothing would be lost.
 
-    ``gone`` are branches that are removed too, which keep no commit. ``force`` gives up unmerged commits.
+    ``gone`` are branches that are removed as well, so that they do not keep a commit. ``force`` gives up unmerged
+    commits.
     """
     for place in left.worktrees:
         if reason := await _worktree_kept(git, place, left.branches):

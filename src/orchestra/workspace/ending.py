@@ -28,7 +28,7 @@ class SessionBranches:
     """The branches of a session in one repository: its own, and those of its parallel branches beside it.
 
     ``path`` is the repository, ``remote`` its address in the settings; ``tips`` are the commits by branch, its own
-    first; empty where it is gone. ``commit`` is the recorded one of its own.
+    first; without it if it was removed. ``commit`` is the recorded one of its own.
     """
 
     repo: str

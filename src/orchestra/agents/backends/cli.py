@@ -126,14 +126,14 @@ class _Attempt:
         self.bounds = AttemptBounds(task, turns, self.rules)
         self.tool_socket: ToolSocket | None = None
         self.approvals: Approvals | None = None
-        """Decides about the calls of the program's own tools; None where none is asked for."""
+        """Decides about calls of the program's own tools; None if no call needs approval."""
         self._exchange = 0
         """How often the program was asked, which numbers its exchanges with a person."""
         self._told: list[str] = []
         """What it was told beyond its prompt."""
         self._report: Mapping[str, Any] | None = None
         self._unanswered = ""
-        """Its last words, where they are recorded and a person has still to answer them."""
+        """Its last text, if that is recorded and a person has not answered it yet."""
         self._tracker = WriteTracker(self._folders)
         self._transcript = Transcript(
             cli=cli.name,
@@ -156,7 +156,7 @@ class _Attempt:
             self._status_file.write_text(json.dumps(result.outcome), encoding="utf-8")
 
     async def cut_off(self) -> None:
-        """Record the part of a canceled turn that was heard, so that the program's session continues."""
+        """Record what was read of a canceled turn, so that the program's session continues."""
         await self._transcript.cut_off()
 
     async def run(self) -> str | Outcome:
@@ -194,7 +194,7 @@ class _Attempt:
             text, prompt, anew = "", said, ""
 
     async def _first_prompts(self) -> tuple[str, str]:
-        """Return the first prompt, and the prompt to use if the session to continue is gone."""
+        """Return the first prompt, and the prompt to use if the session to continue does not exist any more."""
         task, transcript = self._task, self._transcript
         known = EMPTY
         if task.begun or task.shared:
@@ -245,18 +245,18 @@ class _Attempt:
         raise Terminal(f"{self._cli.name} called {call.name} without asking: it does not run its hooks")
 
     async def _ask(self, prompt: str, anew: str) -> str:
-        """Return the program's answer. If its session is gone, send the prompt for a new one (``anew``)."""
+        """Return the program's answer. If its session does not exist any more, start one with ``anew``."""
         try:
-            return await self._ran(prompt)
+            return await self._run_program(prompt)
         except _SessionGone:
             if not anew:
                 raise
             self._warn(f"{self._cli.name} has no session {self._transcript.session} any more; it starts a new one")
             self._transcript.session, self._transcript.counted = "", Usage()
             self._transcript.unsent.clear()
-            return await self._ran(anew)
+            return await self._run_program(anew)
 
-    async def _ran(self, prompt: str) -> str:
+    async def _run_program(self, prompt: str) -> str:
         cli, transcript = self._cli, self._transcript
         if cli.input == "arg" and len(prompt.encode()) > LONGEST_ARGUMENT:
             raise Terminal(f"{cli.name}: the prompt is too long for an argument; set `input: stdin`")
@@ -299,7 +299,7 @@ class _Attempt:
         self.bounds.check()
 
     def _of_quota(self, error: BackendError) -> BackendError:
-        """The failure; the run pauses instead where there is no quota left (A3)."""
+        """Return the failure; pause the run instead if the quota is used up (A3)."""
         if isinstance(error, OutOfQuota):
             self._turns.halt(str(error))
         return error

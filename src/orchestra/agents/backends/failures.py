@@ -1,4 +1,4 @@
-"""A provider's exceptions as ours: worth a repeat, out of quota, or for good (A3).
+"""A provider's exceptions as ours: transient, out of quota, or terminal (A3).
 
 LangChain's normalised errors decide; where a client raises one of its own, its HTTP status does. Keys, headers and
 whole bodies never reach a message.
@@ -58,7 +58,7 @@ def translate(error: Exception, provider: Provider) -> BackendError:
 
 
 def _passing(error: Exception, status: int | None) -> bool:
-    """Whether it is of the kind that passes: the network, the server, a stream that broke off."""
+    """Whether a failure is transient: the network, the server, a stream that broke off."""
     if status is not None and (status >= 500 or status in _AGAIN):
         return True
     if isinstance(error, OSError | TimeoutError | EOFError) or _code(error) in _CODES:

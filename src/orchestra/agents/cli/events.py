@@ -1,7 +1,7 @@
 """What command-line agents write, line by line, in one form for all of them (A6).
 
-Each reader is a small state machine: a line in, what happened out. Lines that it does not know are passed over, for
-these programs add new ones in every version.
+Each reader is a small state machine: a line in, events out. Unknown lines are skipped: these programs add new
+ones in every version.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class ProgramEvents(Protocol):
     """Reads the events of one run of a program."""
 
     def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
-        """What a line says."""
+        """Read a line."""
 
 
 _MOST = 2**40
-"""More than any count of tokens or millionths of a dollar is."""
+"""Larger than any real count of tokens or millionths of a dollar."""
 
 
 def _count(value: Any) -> int:
@@ -120,7 +120,7 @@ class Claude:
     """``claude --output-format stream-json --verbose``."""
 
     def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
-        """What a line says. What subagents do is counted in the end's sum only."""
+        """Read a line. What subagents do is counted in the final sum only."""
         match event.get("type"):
             case "system" if event.get("subtype") == "init":
                 yield SessionBegun(session=str(event.get("session_id", "")), model=str(event.get("model", "")))
@@ -194,7 +194,7 @@ class Codex:
         self._error = ""
 
     def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
-        """What a line says. An ``error`` alone is no end: ``turn.failed`` is, or the program's."""
+        """Read a line. An ``error`` alone does not end the run: ``turn.failed`` or the program's exit does."""
         item = event.get("item")
         match event.get("type"):
             case "thread.started":
@@ -265,7 +265,7 @@ class Gemini:
         self._files: dict[str, tuple[str, ...]] = {}
 
     def read(self, event: Mapping[str, Any]) -> Iterator[CliEvent]:
-        """What a line says."""
+        """Read a line."""
         match event.get("type"):
             case "init":
                 yield SessionBegun(session=str(event.get("session_id", "")), model=str(event.get("model", "")))
@@ -315,12 +315,12 @@ READERS: Mapping[str, Callable[[], ProgramEvents]] = {
 
 
 LONGEST = 16 * 1024 * 1024
-"""Bytes of a line that are kept; a longer one is passed over."""
+"""Longest line that is read, in bytes; longer ones are skipped."""
 
 
 @dataclass(slots=True)
 class LineSplitter:
-    """Cuts a stream into lines of bounded length."""
+    """Splits a stream into lines of bounded length."""
 
     pending: bytearray = field(default_factory=bytearray)
     skipping: bool = False
@@ -328,7 +328,7 @@ class LineSplitter:
     """How many lines were too long."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that are whole now."""
+        """Yield the lines that are complete now."""
         *whole, rest = data.split(b"\n")
         for part in whole:
             line = bytes(self.pending) + part

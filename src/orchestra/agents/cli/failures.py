@@ -1,4 +1,4 @@
-"""What the failure of a command-line agent means: worth a repeat, out of quota, or for good (A3).
+"""What the failure of a command-line agent means: transient, out of quota, or terminal (A3).
 
 These programs report it in words, at most with an HTTP status.
 """

@@ -148,9 +148,8 @@ def edit_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) ->
         if len(places) > 1 and not every:
             lines = ", ".join(str(file.text.count("\n", 0, at) + 1) for at in places[:10])
             raise ToolError(
-                f"old_string is {len(places)} times in {place.path} (lines {lines}); give more of the text around "
-                f"it, "
-                "or replace_all"
+                f"old_string is {len(places)} times in {place.path} (lines {lines}); give more of the text "
+                "around it, or replace_all"
             )
         replacement = _as_lines_end(new, file)
         changed = pattern.sub(lambda _match: replacement, file.text)
@@ -256,17 +255,15 @@ def file_tools(repo: str, prefix: str) -> list[FunctionTool]:
         ),
         FunctionTool(
             name=f"{prefix}write-file",
-            description="Write a whole file; folders on the way are made. An existing file has to be read first, "
-            "and "
-            "keeps its line ends, encoding and permissions.",
+            description="Write a whole file; missing folders are made. An existing file has to be read first, "
+            "and keeps its line ends, encoding and permissions.",
             parameters=schema("path content", path=text(_PATH), content=text("The whole text of the file.")),
             function=_in_thread(write_file, repo),
         ),
         FunctionTool(
             name=f"{prefix}edit-file",
             description="Replace exact text in a file that was read before. old_string has to be in it exactly "
-            "once, "
-            "white space included, unless replace_all is true.",
+            "once, white space included, unless replace_all is true.",
             parameters=schema(
                 "path old_string new_string",
                 path=text(_PATH),

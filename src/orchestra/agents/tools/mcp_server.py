@@ -22,7 +22,7 @@ class ToolClient:
         self._next = 0
 
     async def listen(self) -> None:
-        """Pass answers to their callers until the runner is gone."""
+        """Pass answers to their callers until the runner closes the socket."""
         with contextlib.suppress(ConnectionError):
             while (answer := await read_message(self._reader)) is not None:
                 waiting = self._waiting.pop(answer.get("id"), None)

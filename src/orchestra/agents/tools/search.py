@@ -263,10 +263,8 @@ def search_tools(repo: str, prefix: str) -> list[FunctionTool]:
     return [
         FunctionTool(
             name=f"{prefix}list-files",
-            description="List files by a glob pattern such as **/*.py or src/**; without a slash it is matched "
-            "with "
-            "the "
-            f"file's name. At most {MOST_FILES} are shown; ignored files are left out.",
+            description="List files by a glob pattern such as **/*.py or src/**; a pattern without a slash is "
+            f"matched with the file's name. At most {MOST_FILES} are shown; ignored files are left out.",
             parameters=schema(
                 "", pattern=text("Glob pattern; all files without it."), path=text("Folder to list.")
             ),

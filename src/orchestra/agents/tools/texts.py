@@ -35,7 +35,7 @@ class Form:
 
 
 def form_of(data: bytes, path: str, size: int) -> Form:
-    """The form of a file by its first bytes. Raises ``ToolError`` for one that is no text, with its size."""
+    """Return the form of a file by its first bytes. Raises ``ToolError`` for a binary file, with its size."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return Form(encoding=encoding, mark=mark)
@@ -58,7 +58,7 @@ class TextFile:
 
 
 def facts_of(found: os.stat_result) -> tuple[int, int]:
-    """What tells that a file was changed: when it was, and its size."""
+    """Return the modification time and the size, by which a change is noticed."""
     return (found.st_mtime_ns, found.st_size)
 
 

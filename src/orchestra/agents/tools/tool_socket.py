@@ -172,7 +172,7 @@ class _ToolServer:
                 while (request := await read_message(reader)) is not None:
                     group.create_task(self._answer(request, writer))
         except* (TimeoutError, ConnectionError, ValueError, asyncio.LimitOverrunError):
-            pass  # a caller that left, or says what is no request: nobody is there to be told
+            pass  # the caller left, or sent something that is not a request
         finally:
             self._visits.discard(task)
             writer.close()
