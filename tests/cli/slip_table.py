@@ -1178,6 +1178,17 @@ MIGRATE_SLIPS = [
     ),
 ]
 
+MIGRATE_SLIPS += [
+    Slip('"outcome=success"', '"not (outcome=success)"', "not", "write !", ASKS),
+    Slip('"outcome=success"', '"outcome is not fail"', "is not", "write !="),
+    Slip("dry_run=false", "dry_run:bool=false", "dry_run:bool=false", "dry_run=false"),
+    Slip("{{ service }}", "#{service}", "{service}", "{{ service }}", ASKS),
+    Slip("{{ parallel.results }}", "{{ human.cutover.text }}", "human.cutover.text", "human.gate.text", ASKS),
+    Slip("context.missing > 0", "context.missing > 0 ||", "||", "remove it, or add a clause"),
+    Slip("max_retries=2", "max_retries=-1", "-1", "max_retries=0", ASKS),
+    Slip("wait -> cutover\n    switch", "wait - > cutover\n    switch", "- >", "write ->"),
+]
+
 TABLES = (
     (PIPELINE, SLIPS),
     (RELEASE, RELEASE_SLIPS),

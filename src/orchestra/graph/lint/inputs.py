@@ -135,8 +135,9 @@ def _meant_part(part: str) -> str:
     if len(several) > 1:
         return ", ".join(_meant_part(each) or each for each in several)
     name, colon, value = (each.strip() for each in part.partition(":"))
+    kind, equals, default = (each.strip() for each in value.partition("="))
     if colon and "=" not in name:
-        return name if value.lower() in _TYPES else f"{name}={value}"
+        return f"{name}{equals}{default}" if kind.lower() in _TYPES else f"{name}={value}"
     name, equals, value = (each.strip() for each in part.partition("="))
     plain = name.strip("${} ")
     if len(plain.split()) > 1 and not equals:

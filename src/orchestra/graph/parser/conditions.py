@@ -178,7 +178,7 @@ def _key(text: str, at: Token) -> tuple[str, Token]:
     after = _token_at(text, at.end)
     if key.lower() in _LEADS and after.kind == "word" and (after.kind, after.text) not in _OPERATORS:
         raise _fault(at, f"{key!r} is not part of a condition", fix="remove it", put="")
-    if key == "not" and after.kind == "word":
+    if key == "not" and (after.kind == "word" or _is_op(after, "(")):
         raise _fault(at, "'not' is not an operator", fix="write !", put="!")
     return key, after
 
@@ -239,10 +239,12 @@ def _unexpected(text: str, at: Token) -> ConditionError:
 
 def _foreign_operator(text: str, at: Token) -> ConditionError | None:
     """The error for an operator of another language."""
-    phrase = _PHRASES.match(text, at.start)
+    phrase, negated = _PHRASES.match(text, at.start), re.compile(r"is\s+not\b").match(text, at.start)
     put, end = _WORDS.get(at.text.lower()) if at.kind == "word" else None, at.end
     if phrase is not None:
         put, end = (">" if phrase[1] else "<") + ("=" if phrase[2] else ""), phrase.end()
+    if negated is not None:
+        put, end = "!=", negated.end()
     if put is not None:
         return _fault(at, f"{text[at.start : end]!r} is not an operator", fix=f"write {put}", put=put, end=end)
     if at.text in ("&", "|"):
