@@ -84,7 +84,8 @@ def _about(question: Question, width: int, colour: bool) -> Iterator[str]:
     text = DIFF.sub(_summary, decision_text(question))
     if not text.strip():
         return
-    lines = render_markdown(text, max(width - 4, 20), colour)
+    rendered = render_markdown(text, max(width - 4, 20), colour)
+    lines = [line for before, line in zip(["", *rendered], rendered, strict=False) if line or before]
     for line in lines[:SHOWN_LINES]:
         yield f"  {paint('|', '90', colour)} {line}".rstrip()
     if len(lines) > SHOWN_LINES:
