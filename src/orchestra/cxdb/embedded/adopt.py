@@ -48,6 +48,7 @@ from orchestra.cxdb.format.layout import (
     read_blob_header,
     read_check,
     read_meta,
+    strides,
 )
 from orchestra.errors import Damaged
 
@@ -133,20 +134,29 @@ class _Adoption:
         """Know each blob's place; entries that blobs.idx lacks are made from the pack."""
         start, end = self._start(INDEX), self._ends[INDEX]
         self._cut(INDEX, end - (end - start) % INDEX_ENTRY.size)
-        covered, whole, beyond = self._start(PACK), start, False
-        for offset, record in self._directory.records(INDEX, start, self._ends[INDEX]):
-            if (offset - start) % (INDEX_ENTRY.size * AT_ONCE) == 0:
-                self._progress("blobs", offset, self._ends[INDEX])
+        covered, step = self._start(PACK), INDEX_ENTRY.size * AT_ONCE
+        for offset in range(start, self._ends[INDEX], step):
+            self._progress("blobs", offset, self._ends[INDEX])
+            data = self._directory.read_all(INDEX, offset, min(self._ends[INDEX], offset + step))
+            for digest, at, _, stored_size, _, _ in INDEX_ENTRY.iter_unpack(data):
+                self._blobs[digest] = at
+                covered = max(covered, at + BLOB_EXTRA + stored_size)
+        if covered > self._ends[PACK]:
+            self._forget_blobs_beyond_the_pack()
+            covered = self._start(PACK)
+        self._index_pack(covered)
+
+    def _forget_blobs_beyond_the_pack(self) -> None:
+        """Cut entries off the end of blobs.idx whose blobs the pack has lost; others like them are damaged."""
+        whole = self._start(INDEX)
+        for offset, record in self._directory.records(INDEX, whole, self._ends[INDEX]):
             digest, at, _, stored_size, _, _ = INDEX_ENTRY.unpack(record)
-            end = at + BLOB_EXTRA + stored_size
-            if end > self._ends[PACK]:
-                beyond = True
-                continue
-            self._blobs[digest] = at
-            covered, whole = max(covered, end), offset + INDEX_ENTRY.size
+            if at + BLOB_EXTRA + stored_size <= self._ends[PACK]:
+                whole = offset + INDEX_ENTRY.size
+            elif self._blobs.get(digest) == at:
+                del self._blobs[digest]
         self._pack_is_torn = whole < self._ends[INDEX]
         self._cut(INDEX, whole)
-        self._index_pack(self._start(PACK) if beyond else covered)
 
     def _index_pack(self, offset: int) -> None:
         entries = []
@@ -334,11 +344,13 @@ class _Adoption:
 
     def _heads(self, start: int) -> Iterator[tuple[int, int, int, int, int]]:
         end = self._ends[HEADS]
-        for offset, record in self._directory.records(HEADS, start, end):
-            if (offset - start) % (HEAD_SIZE * AT_ONCE) == 0:
-                self._progress("contexts", offset, end)
-            if intact(record):
-                yield HEAD.unpack_from(record)
+        step = HEAD_SIZE * AT_ONCE
+        for offset in range(start, end, step):
+            self._progress("contexts", offset, end)
+            data = self._directory.read_all(HEADS, offset, min(end, offset + step))
+            for _, record in strides(data, HEAD_SIZE):
+                if intact(record):
+                    yield HEAD.unpack_from(record)
         self._progress("contexts", end, end)
 
     def _fall_back(self, lost: set[int]) -> None:
