@@ -116,3 +116,4 @@ def test_a_rule_of_a_package_is_asked(tmp_path: Path) -> None:
     (tmp_path / "q.dot").write_text(PIPELINE.replace("ask", "forbidden"))
     done = plugged(tmp_path, "orchestra compile q.dot --format json")
     assert "house_rule" in done.stdout
+    assert "explain house_rule" not in done.stdout  # which does not know it

@@ -197,6 +197,7 @@ def test_a_sarif_log_has_rules_results_and_regions() -> None:
     driver = run["tool"]["driver"]
     assert [rule["id"] for rule in driver["rules"]] == ["some_rule", "other"]
     assert driver["rules"][1]["shortDescription"]["text"] == "Another rule."
+    assert ["help" in rule for rule in driver["rules"]] == [False, True]  # only our own rules are explained
     assert run["columnKind"] == "unicodeCodePoints"
     results = run["results"]
     assert [driver["rules"][r["ruleIndex"]]["id"] for r in results] == [r["ruleId"] for r in results]

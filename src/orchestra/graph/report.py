@@ -361,7 +361,7 @@ def _rule(rule: str, summary: str) -> dict[str, Json]:
     described: dict[str, Json] = {"id": rule, "name": rule}
     if summary:
         described["shortDescription"] = {"text": summary}
-    described["help"] = {"text": f"orchestra explain {rule}"}
+        described["help"] = {"text": f"orchestra explain {rule}"}
     return described
 
 

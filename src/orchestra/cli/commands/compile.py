@@ -164,8 +164,8 @@ def _text(names: list[str], checked: list[Pipeline], wanted: CompileOptions, col
         )
         say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{strict}{size}")
         rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
-        if rules:
-            say(f"  details: orchestra explain {rules[0]}")
+        if explained := [rule for rule in rules if rule in entries()]:  # a package's own rules are not
+            say(f"  details: orchestra explain {explained[0]}")
         if (bounds := _bounds(pipeline, name, wanted)) is not None:
             from orchestra.cli.screen.briefs import in_words
 
