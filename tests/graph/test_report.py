@@ -113,6 +113,16 @@ def test_any_text_is_shown_safely_within_the_width(text: str, data: st.DataObjec
     assert report.github([diagnostic]).count("\n") == 1
 
 
+def test_a_wide_character_that_does_not_fit_is_cut() -> None:
+    text = "000\u0e5c000\U00018d09\u2e800"
+    for start in range(8):
+        span = Span(Source("f", text), start, 8)
+        shown = report.format_diagnostic(
+            Diagnostic(rule="r", severity=Severity.INFO, message="m", span=span, fix=""), width=1
+        )
+        assert max(map(report.columns, shown.split("\n"))) <= report.SMALLEST_WIDTH
+
+
 def test_colour_changes_nothing_but_colour() -> None:
     diagnostic = at(TEXT, "tpye", fix="type")
     coloured = report.format_diagnostic(diagnostic, colour=True)

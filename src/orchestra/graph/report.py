@@ -225,7 +225,9 @@ def _frame(
     rest = most - max(columns(marked), 1)
     left = min(columns(before), max(rest * 2 // 3, rest - columns(after)))
     kept = _tail(before, left)
-    right = after[: fitting(after, rest - columns(kept))] if rest > columns(kept) else ""
+    right = after[: fitting(after, rest - columns(kept))]
+    if columns(right) > rest - columns(kept):  # not even one wide character fits
+        right = ""
     lead = "..." if cut_left or len(kept) < len(before) else ""
     trail = "..." if cut_right or len(right) < len(after) else ""
     return lead + kept, marked, right + trail
