@@ -112,6 +112,7 @@ IN_A_GRAPH = [
     ("  work [a=$x]", "4:11", ["$x"]),
     ("  strict digraph x {}", "4:3", ["strict"]),
     ("  digraph x { a }", "4:3", ["digraph"]),
+    ("  digraph x {\n  a\n  }", "4:3", ["digraph"]),
     ("  graph x", "4:3", ["graph"]),
     ('  a -> b [label="x", condition="outcome="]', "4:41", ['"']),
     ("  a & b", "4:5", ["&"]),

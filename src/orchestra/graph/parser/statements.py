@@ -193,13 +193,13 @@ _BLOCK = re.compile(r"[A-Za-z_]\w*[ \t]+[A-Za-z_]\w*[ \t]*\{[ \t]*$", re.MULTILI
 def read_named(file: File, at: Token) -> Token:
     """A statement that begins with a name: ``key = value``, an edge, or a node."""
     start = at.start
-    if at.kind == "id" and _BLOCK.match(file.text, start):
-        error(file, at, f"{at.text!r} is not a keyword", fix="write subgraph", put="subgraph")
-        return read_subgraph(file, at, None)
     if at.kind == "id" and at.text in ("digraph", "strict"):
         message = "a graph inside the graph; a file has one pipeline"
         error(file, at, message, fix="check for a missing } before it")
         raise Stop
+    if at.kind == "id" and _BLOCK.match(file.text, start):
+        error(file, at, f"{at.text!r} is not a keyword", fix="write subgraph", put="subgraph")
+        return read_subgraph(file, at, None)
     if is_assignment(file, at):
         return skip_separator(file, read_assignment(file, at))
     if file.text[at.end : at.end + 1] not in _AFTER_NAME and is_hyphened(file, at):
