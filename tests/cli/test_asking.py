@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,27 @@ def test_a_prompt_of_the_inbox_goes_away_when_its_question_is_answered_or_closed
         assert call(tmp_path, "cancel", "last").returncode == 0
         assert "no longer open: its session is canceled" in inbox.until("no more open questions")
     assert inbox.ended() == 0
+
+
+GATE = """digraph g {
+  start [shape=Mdiamond]; exit [shape=Msquare]; ask [shape=hexagon, label="Ship it?"]
+  start -> ask
+  ask -> exit [label="[Y] Yes"]
+  ask -> exit [label="[N] No"]
+}
+"""
+
+
+def test_the_command_of_a_notification_answers_from_any_folder(tmp_path: Path) -> None:
+    there, other = tmp_path / "there", tmp_path / "other"
+    there.mkdir()
+    other.mkdir()
+    (there / "p.dot").write_text(GATE)
+    (there / "n.yaml").write_text("humans: {notify: 'cat > new; mv new told'}\n")
+    waiting = call(there, "run", "p.dot", "--config", "n.yaml", "--store", "s", "-q", "--no-input")
+    deadline = time.monotonic() + 10
+    while not (there / "told").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    command = json.loads((there / "told").read_text())["command"]
+    answered = call(other, *shlex.split(command)[1:], "Y")
+    assert (waiting.returncode, answered.returncode) == (5, 0), answered.stderr

@@ -37,12 +37,13 @@ def lines(file: Path, count: int) -> list[str]:
 def test_a_question_and_the_end_reach_the_command(tmp_path: Path) -> None:
     out = tmp_path / "told"
     command = f'echo "$(cat) $ORCHESTRA_NODE" >> {out}'
-    notifier = Notifier(command, {"PATH": os.environ["PATH"]})
+    notifier = Notifier(command, {"PATH": os.environ["PATH"]}, "orchestra answer --store /s")
     told(notifier, ASKED)
     first = lines(out, 1)[0]
     said = json.loads(first.rpartition(" ")[0])
     assert first.endswith(" gate")
     assert (said["event"], said["question"], said["choices"]) == ("question", "s1/gate#1.1", {"Y": "Ship"})
+    assert said["command"] == "orchestra answer --store /s s1"
     told(notifier, PipelinePaused(reason="waiting", waiting=True))
     told(notifier, ENDED)
     assert json.loads(lines(out, 2)[1].rpartition(" ")[0])["status"] == "completed"
@@ -51,7 +52,7 @@ def test_a_question_and_the_end_reach_the_command(tmp_path: Path) -> None:
 
 def test_a_command_that_fails_or_cannot_take_its_input_harms_nothing() -> None:
     for command in ("exit 3", "exec 0<&-; true", "/no/such/command"):
-        notifier = Notifier(command, {"PATH": os.environ["PATH"]})
+        notifier = Notifier(command, {"PATH": os.environ["PATH"]}, "orchestra answer --store /s")
         told(notifier, ASKED)
         wait(notifier)
 

@@ -13,6 +13,7 @@ from orchestra.app.requests import asker
 from orchestra.cli.options import Answers, ApproveTools, AutoApproval
 from orchestra.cli.screen.lines import View
 from orchestra.cli.screen.views import SessionOptions
+from orchestra.cli.stores import hint
 from orchestra.cli.terminal import in_foreground, use_colour, width
 from orchestra.config.answers import read_answers
 from orchestra.config.settings import Settings
@@ -58,12 +59,15 @@ def interviews_for(shown: RunOptions, view: View, settings: Settings, *, always:
 
 
 def listeners_for(settings: Settings) -> tuple[Listener, ...]:
-    """Return the listener that runs the command ``humans.notify`` at questions and at the end (H7)."""
+    """Return the listener that runs the command ``humans.notify`` at questions and at the end (H7).
+
+    Its reader may be in any folder, so the command that answers always names the store.
+    """
     command = settings.config.humans.notify
     if not command:
         return ()
     environment = {name: value for name, value in os.environ.items() if name not in settings.key_names}
-    return (Notifier(command, environment).tell,)
+    return (Notifier(command, environment, f"orchestra answer{hint(settings, settings.place)}").tell,)
 
 
 def terminal() -> bool:

@@ -30,17 +30,19 @@ class Notifier:
     """Starts the command for each event that needs a person's attention, and does not wait for it.
 
     It gets the event as JSON on standard input and its main parts in the environment. Whatever becomes of it does
-    not touch the run. ``environment`` holds no provider's key.
+    not touch the run. ``environment`` holds no provider's key; ``answer`` is the command that answers a question,
+    without its session.
     """
 
-    def __init__(self, command: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: str, environment: Mapping[str, str], answer: str) -> None:
         self._command = command
         self._environment = environment
+        self._answer = answer
         self._started: list[subprocess.Popen[bytes]] = []
 
     def tell(self, recorded: Recorded | LiveEvent) -> None:
         """A listener of the run."""
-        if isinstance(recorded, Recorded) and (said := payload_for(recorded)) is not None:
+        if isinstance(recorded, Recorded) and (said := payload_for(recorded, self._answer)) is not None:
             self._start(said)
 
     def _start(self, said: Mapping[str, Any]) -> None:
@@ -66,7 +68,7 @@ class Notifier:
             process.stdin.close()
 
 
-def payload_for(recorded: Recorded) -> dict[str, Any] | None:
+def payload_for(recorded: Recorded, answer: str) -> dict[str, Any] | None:
     """Return what the command gets of an event; None if it needs no attention."""
     event, meta = recorded.event, recorded.meta
     common: dict[str, Any] = {"session": meta.session, "at": meta.at}
@@ -82,7 +84,7 @@ def payload_for(recorded: Recorded) -> dict[str, Any] | None:
                 "choices": {str(one.get("key")): str(one.get("label"))[:200] for one in event.options},
                 "freeform": event.freeform,
                 "timeout_ms": event.timeout_ms,
-                "command": f"orchestra answer {meta.session}",
+                "command": f"{answer} {meta.session}",
             }
         case PipelineCompleted():
             return {"event": "end", **common, "status": "completed", "node": event.node, "text": event.status}
