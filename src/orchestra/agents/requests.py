@@ -79,7 +79,7 @@ class ModelRequests:
             warn(self._task, f"{self._model.name} {silence}", "silent_model")
             await self._task.scope.settle()
 
-        silence = _Silence(after, tell)
+        silence = _SilenceTimer(after, tell)
 
         def heard(text: str) -> None:
             silence.end()
@@ -129,7 +129,7 @@ class ModelRequests:
             self._show_text("\n")
 
 
-class _Silence:
+class _SilenceTimer:
     """Notices the first silence of a call that is longer than some seconds."""
 
     def __init__(self, seconds: float, tell: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -117,7 +117,7 @@ def _name(folder: Path) -> str:
     return name
 
 
-class _Trees:
+class _StoreTrees:
     """The file trees of an embedded store, as the engine sees them."""
 
     def __init__(self, store: EmbeddedStore) -> None:
@@ -145,7 +145,7 @@ async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterato
     try:
         await remote.publish_types(*bundle())
         place = f"{socket.gethostname()}:{folder}"
-        master = Master(store=store, trees=_Trees(store), name=_name(folder), place=place)
+        master = Master(store=store, trees=_StoreTrees(store), name=_name(folder), place=place)
         yield store, Mirror(master, remote, this_process(), SystemClock())
     finally:
         await remote.close()

@@ -113,7 +113,7 @@ class _Program(TyperGroup):
         return _show_plainly(super().get_params(ctx))
 
 
-class _Command(TyperCommand):
+class _PlainCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _show_plainly(super().get_params(ctx))
 
@@ -153,12 +153,12 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     wanted = next((word for word in arguments if not word.startswith("-")), "")
     if wanted in COMMANDS:
         module, _, function = COMMANDS[wanted][0].partition(":")
-        app.command(wanted, cls=_Command)(
+        app.command(wanted, cls=_PlainCommand)(
             spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function))
         )
     else:  # loading every command would make `--help` slow
         for name, (_place, text) in COMMANDS.items():
-            app.command(name, help=text, cls=_Command)(_stand_in)
+            app.command(name, help=text, cls=_PlainCommand)(_stand_in)
     return app
 
 

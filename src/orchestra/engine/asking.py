@@ -141,7 +141,7 @@ class Questions:
         found = self._answers.first(question)
         if found is not None:
             return found
-        return await _OpenQuestion(self, question, control).answer()
+        return await _QuestionInFlight(self, question, control).answer()
 
     async def _read(self, question: Question, control: Control) -> None:
         """Wait until the mailbox was read once. Raises ``Waiting`` where a pause is requested before."""
@@ -154,7 +154,7 @@ DEADLINE = "timeout"
 """Who answers when time is up."""
 
 
-class _OpenQuestion:
+class _QuestionInFlight:
     """One open question: from when it is shown to its answer."""
 
     def __init__(self, asking: Questions, question: Question, control: Control) -> None:

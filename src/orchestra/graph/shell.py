@@ -85,7 +85,7 @@ class _HereDocument:
 
 
 @dataclass(slots=True)
-class _Frame:
+class _OpenConstruct:
     """Something open: a list of commands, a pair of quotes, an expansion, the body of a here-document."""
 
     kind: str
@@ -100,10 +100,10 @@ class _Frame:
     word: Word | None = None
     documents: list[_HereDocument] = field(default_factory=list)
 
-    def inner(self, kind: str, *, parens: int = 0) -> _Frame:
+    def inner(self, kind: str, *, parens: int = 0) -> _OpenConstruct:
         """What opens inside: it is read as what is around it, unless its kind says otherwise."""
         place, hazard = _PLACES.get(kind, self.place), _HAZARDS.get(kind, self.hazard)
-        return _Frame(kind, self.limit, place, hazard, self.foreign, parens=parens)
+        return _OpenConstruct(kind, self.limit, place, hazard, self.foreign, parens=parens)
 
 
 _COMMANDS = re.compile(r"\\.|['\"`]|\$\(\(|\$[({']|<<<|<<-?|\{\{|[();|&\n#]|[ \t]+", re.DOTALL)
@@ -131,7 +131,7 @@ class _ShellReader:
         self.text = text
         self.found = found
         self.at = {expression.start: index for index, expression in enumerate(found)}
-        self.frames = [_Frame("commands", len(text))]
+        self.frames = [_OpenConstruct("commands", len(text))]
         self.lists = [self.frames[0]]
         self.pending: deque[_HereDocument] = deque()
 
@@ -162,7 +162,7 @@ class _ShellReader:
             return common(self, match.end())
         return self._own(frame, token, match.start(), match.end())
 
-    def _own(self, frame: _Frame, token: str, start: int, end: int) -> int:
+    def _own(self, frame: _OpenConstruct, token: str, start: int, end: int) -> int:
         """Tokens that mean something in the open frame only."""
         match frame.kind:
             case "double" | "parameter" if token == ('"' if frame.kind == "double" else "}"):
@@ -179,13 +179,13 @@ class _ShellReader:
                 self._literal(token)
         return end
 
-    def _arithmetic(self, frame: _Frame, token: str, end: int) -> int:
+    def _arithmetic(self, frame: _OpenConstruct, token: str, end: int) -> int:
         frame.parens += 1 if token == "(" else -1
         if frame.parens == 0:
             self._pop()
         return end
 
-    def _in_list(self, frame: _Frame, token: str, start: int, end: int) -> int:
+    def _in_list(self, frame: _OpenConstruct, token: str, start: int, end: int) -> int:
         special = self._LISTED.get(token)
         if special is not None:
             return special(self, frame, start, end)
@@ -201,11 +201,11 @@ class _ShellReader:
             self._end_command(frame)
         return end
 
-    def _single(self, frame: _Frame, _start: int, end: int) -> int:
+    def _single(self, frame: _OpenConstruct, _start: int, end: int) -> int:
         close = self.text.find("'", end, frame.limit)
         return self._skip_quoted(end, frame.limit if close < 0 else close)
 
-    def _skip_escaped(self, frame: _Frame, _start: int, end: int) -> int:
+    def _skip_escaped(self, frame: _OpenConstruct, _start: int, end: int) -> int:
         close = end
         while close < frame.limit and self.text[close] != "'":
             close += 2 if self.text[close] == "\\" else 1
@@ -220,26 +220,26 @@ class _ShellReader:
         self._literal(self.text[start:close])
         return close + 1
 
-    def _double(self, _frame: _Frame, _start: int, end: int) -> int:
+    def _double(self, _frame: _OpenConstruct, _start: int, end: int) -> int:
         return self._open("double", end)
 
-    def _comment(self, frame: _Frame, start: int, end: int) -> int:
+    def _comment(self, frame: _OpenConstruct, start: int, end: int) -> int:
         if frame.word is not None:
             self._literal("#")
             return end
         newline = self.text.find("\n", start, frame.limit)
         return frame.limit if newline < 0 else newline
 
-    def _newline(self, frame: _Frame, _start: int, end: int) -> int:
+    def _newline(self, frame: _OpenConstruct, _start: int, end: int) -> int:
         self._end_command(frame)
         return self._body(end) if self.pending else end
 
-    def _paren(self, frame: _Frame, _start: int, end: int) -> int:
+    def _paren(self, frame: _OpenConstruct, _start: int, end: int) -> int:
         self._end_command(frame)
         frame.parens += 1
         return end
 
-    def _close_paren(self, frame: _Frame, _start: int, end: int) -> int:
+    def _close_paren(self, frame: _OpenConstruct, _start: int, end: int) -> int:
         self._end_command(frame)
         if frame.parens:
             frame.parens -= 1
@@ -247,7 +247,7 @@ class _ShellReader:
             self._pop()
         return end
 
-    def _close_back(self, frame: _Frame, _start: int, end: int) -> int:
+    def _close_back(self, frame: _OpenConstruct, _start: int, end: int) -> int:
         self._end_command(frame)
         self._pop()
         return end
@@ -257,18 +257,18 @@ class _ShellReader:
         self._push(self.frames[-1].inner(kind, parens=parens))
         return end
 
-    def _push(self, frame: _Frame) -> None:
+    def _push(self, frame: _OpenConstruct) -> None:
         self.frames.append(frame)
         if frame.kind in _LISTS:
             self.lists.append(frame)
 
-    def _pop(self) -> _Frame:
+    def _pop(self) -> _OpenConstruct:
         frame = self.frames.pop()
         if frame.kind in _LISTS:
             self.lists.pop()
         return frame
 
-    def _close_at_limit(self, frame: _Frame) -> int:
+    def _close_at_limit(self, frame: _OpenConstruct) -> int:
         """Whatever is still open where a here-document or the text ends is closed there."""
         limit = frame.limit
         while self.frames and self.frames[-1].limit == limit:
@@ -290,12 +290,12 @@ class _ShellReader:
         if len(frame.word.text) < 64:
             frame.word.text += text[:64]
 
-    def _end_word(self, frame: _Frame) -> None:
+    def _end_word(self, frame: _OpenConstruct) -> None:
         if frame.word is not None and len(frame.words) == 1:
             frame.cases += {"case": 1, "esac": -1}.get(frame.word.text, 0)
         frame.word = None
 
-    def _end_command(self, frame: _Frame) -> None:
+    def _end_command(self, frame: _OpenConstruct) -> None:
         self._end_word(frame)
         if frame.words:
             self._judge(frame)
@@ -319,7 +319,7 @@ class _ShellReader:
                 word.expressions.append(index)
         return self.found[index].end
 
-    def _announce(self, frame: _Frame, token: str, end: int) -> int:
+    def _announce(self, frame: _OpenConstruct, token: str, end: int) -> int:
         self._end_word(frame)
         match = _DELIMITER.match(self.text, end, frame.limit)
         if match is None:
@@ -338,9 +338,9 @@ class _ShellReader:
             document = self.pending.popleft()
             end, after = self._extent(document, start, limit)
             if not document.quoted:
-                around = self.frames[-1] if self.frames else _Frame("commands", limit)
+                around = self.frames[-1] if self.frames else _OpenConstruct("commands", limit)
                 foreign = document.shell or around.foreign
-                self._push(_Frame("here", end, "double", around.hazard, foreign, after))
+                self._push(_OpenConstruct("here", end, "double", around.hazard, foreign, after))
                 return start
             for index in range(self._first(start), self._first(end)):
                 self.found[index] = self.found[index]._replace(hazard="a quoted here-document", place="double")
@@ -362,7 +362,7 @@ class _ShellReader:
             at = end + 1
         return limit, limit
 
-    def _judge(self, frame: _Frame) -> None:
+    def _judge(self, frame: _OpenConstruct) -> None:
         words = from_command_word(frame.words)
         if not words:
             return
@@ -391,7 +391,7 @@ class _ShellReader:
         "${": lambda self, end: self._open("parameter", end),
         "`": lambda self, end: self._open("back quotes", end),
     }
-    _LISTED: ClassVar[dict[str, Callable[[_ShellReader, _Frame, int, int], int]]] = {
+    _LISTED: ClassVar[dict[str, Callable[[_ShellReader, _OpenConstruct, int, int], int]]] = {
         "'": _single,
         "$'": _skip_escaped,
         '"': _double,

@@ -62,7 +62,7 @@ class ToolHandler:
         async with _prepare(command, found, values) as call:
             return await self._run(node, shell_of(node, graph, self.shell), call, scope)
 
-    async def _run(self, node: Node, shell: tuple[str, ...], call: _Call, scope: Scope) -> Outcome:
+    async def _run(self, node: Node, shell: tuple[str, ...], call: _ShellCall, scope: Scope) -> Outcome:
         marker = tree.new_marker()
         shown: dict[str, Json] = dict(call.values)
         scope.record(
@@ -101,7 +101,7 @@ class ToolHandler:
         output, stderr = await running.finish(ended)
         return command_outcome(node.id, ended.code, _value(output), _value(stderr))
 
-    def _policy(self, folder: Path, call: _Call, scope: Scope) -> Sandbox:
+    def _policy(self, folder: Path, call: _ShellCall, scope: Scope) -> Sandbox:
         """Every repository of the run may be written to; the call's own files are read."""
         workspace = scope.workspace
         folders = [folder] if workspace is None else [workspace.folder(repo) for repo in workspace.repos]
@@ -220,7 +220,7 @@ def _remarks(node: str, ended: process.ProcessResult) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
+class _ShellCall:
     """What the shell gets: arguments and environment; and for the record the command and its values."""
 
     command: str
@@ -231,7 +231,9 @@ class _Call:
 
 
 @asynccontextmanager
-async def _prepare(command: str, found: tuple[Expression, ...], values: Mapping[str, str]) -> AsyncIterator[_Call]:
+async def _prepare(
+    command: str, found: tuple[Expression, ...], values: Mapping[str, str]
+) -> AsyncIterator[_ShellCall]:
     """Yield the call of a command; values too large for an argument or a variable are in temporary files."""
     named = {variable: values[name] for name, variable in variables(found).items()}
     text = substitute(command, found, values)
@@ -248,7 +250,7 @@ async def _prepare(command: str, found: tuple[Expression, ...], values: Mapping[
         if len(whole.encode("utf-8", "surrogatepass")) > LONGEST:
             argv = (_write_file(folder, "command", whole),)
         files = (Path(folder),) if folder else ()
-        yield _Call(command=text, argv=argv, environment=small, values=named, files=files)
+        yield _ShellCall(command=text, argv=argv, environment=small, values=named, files=files)
 
 
 def _write_file(folder: str, name: str, text: str) -> str:

@@ -160,7 +160,7 @@ class _Http(ThreadingHTTPServer):
         self.model = model
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
-        super().__init__(address, _Handler)
+        super().__init__(address, _RequestHandler)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         with self._changed:
@@ -187,7 +187,7 @@ class _Left(Exception):
     """The client has gone, or the server is closing."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _RequestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Http
     disable_nagle_algorithm = True

@@ -59,7 +59,7 @@ _json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _WritePlan:
     """How one event class is written: per field, in ascending order, its tag, name, default and kind.
 
     ``large`` are the names and kinds of the fields that may have to go to a blob. ``words`` are the event's name as
@@ -74,11 +74,11 @@ class _Plan:
     way: tuple[int, int] | None
 
 
-def _plan(declared: Declaration) -> _Plan:
+def _plan(declared: Declaration) -> _WritePlan:
     fields = tuple((f.tag, f.name, f.default, f.type) for f in declared.fields)
     large = ((f.name, f.type) for f in declared.fields if f.type in {"text", "json"})
     places = {field.name: place for place, field in enumerate(declared.fields)}
-    return _Plan(
+    return _WritePlan(
         declared,
         fields,
         tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE),
@@ -104,7 +104,7 @@ _NEVER_BY_REFERENCE = frozenset(
 """``state`` and ``changes`` are made of what went through here before; what ``candidates`` and
 ``options`` show is short; ``branches`` are a plan, whose items are wanted at once; parts are references already."""
 
-_PLANS: dict[type, _Plan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
+_PLANS: dict[type, _WritePlan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
 
 
 def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = None) -> bytes:
@@ -144,7 +144,7 @@ def description(event: Event) -> str:
     return _describe(_PLANS[type(event)], values(event))
 
 
-def _describe(plan: _Plan, given: tuple[Any, ...]) -> str:
+def _describe(plan: _WritePlan, given: tuple[Any, ...]) -> str:
     said = ", ".join([_first_line(value) for place in plan.said if (value := given[place])])
     if plan.way is not None:
         way = f"{given[plan.way[0]]} -> {given[plan.way[1]]}"
@@ -213,7 +213,7 @@ def _meta(plain: Mapping[int, Any]) -> Meta:
     return Meta(session=session, epoch=epoch, sequence=sequence, at=at, branch=branch)
 
 
-def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
+def _build(plan: _WritePlan, plain: Mapping[int, Any]) -> Event:
     given: dict[str, object] = {}
     for tag, name, _default, kind in plan.fields:
         value = plain.get(tag)

@@ -32,7 +32,7 @@ _SAID = 2000
 
 
 @dataclass(slots=True)
-class _Server:
+class _RunningServer:
     """A server that runs: its connection, and the tools that it has."""
 
     spec: ServerSpec
@@ -166,7 +166,7 @@ def _block(block: Any) -> str:
     return f"[{kind} {getattr(block, 'mime_type', '')}, {plural(size, 'byte')}]"
 
 
-def _tool(server: _Server, found: Any) -> FunctionTool:
+def _tool(server: _RunningServer, found: Any) -> FunctionTool:
     name = str(found.name)
 
     async def call(arguments: Mapping[str, Json], _context: ToolContext) -> ToolResult:
@@ -199,7 +199,7 @@ async def serve_tools(
         return
     if find_spec("mcp") is None:
         raise ConfigError("MCP servers need the package mcp", fix="pip install 'orchestra-dot[mcp]'")
-    servers: list[tuple[_Server, asyncio.Task[None]]] = []
+    servers: list[tuple[_RunningServer, asyncio.Task[None]]] = []
     try:
         for name in wanted:
             servers += [await _start(specs[name], context)]
@@ -211,9 +211,9 @@ async def serve_tools(
             await _end(server, task)
 
 
-async def _start(spec: ServerSpec, context: ToolContext) -> tuple[_Server, asyncio.Task[None]]:
+async def _start(spec: ServerSpec, context: ToolContext) -> tuple[_RunningServer, asyncio.Task[None]]:
     log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed by _ended
-    server = _Server(spec, context, log)
+    server = _RunningServer(spec, context, log)
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(server.live(ready), name=f"mcp {spec.name}")
     try:
@@ -230,7 +230,7 @@ async def _start(spec: ServerSpec, context: ToolContext) -> tuple[_Server, async
     return server, task
 
 
-async def _end(server: _Server, task: asyncio.Task[None]) -> None:
+async def _end(server: _RunningServer, task: asyncio.Task[None]) -> None:
     """End a server, by force where it does not end by itself."""
     server.stop.set()
     if server.client is None:
@@ -242,7 +242,7 @@ async def _end(server: _Server, task: asyncio.Task[None]) -> None:
     server.log.close()
 
 
-def _pick(server: _Server, names: Sequence[str]) -> list[Tool]:
+def _pick(server: _RunningServer, names: Sequence[str]) -> list[Tool]:
     offered = server.spec.offered
     by_name = {
         str(found.name): _tool(server, found)

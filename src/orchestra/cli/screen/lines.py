@@ -57,7 +57,7 @@ _SIGNS = {
 }
 
 
-class _Line(NamedTuple):
+class _EventLine(NamedTuple):
     """A line that an event has of its own: its sign, color, subject and words."""
 
     sign: str
@@ -65,17 +65,17 @@ class _Line(NamedTuple):
     words: Words
 
 
-_LINES: Mapping[type, _Line] = {
-    events.StageRetrying: _Line("↻", YELLOW, lambda e: (e.node, retry_words(e))),
-    events.WarningRaised: _Line("!", YELLOW, lambda e: ("warning", e.message)),
-    events.PipelineResumed: _Line(
+_LINES: Mapping[type, _EventLine] = {
+    events.StageRetrying: _EventLine("↻", YELLOW, lambda e: (e.node, retry_words(e))),
+    events.WarningRaised: _EventLine("!", YELLOW, lambda e: ("warning", e.message)),
+    events.PipelineResumed: _EventLine(
         "▶", GREEN, lambda e: (e.node, f"resumed: {said}" if (said := resume_words(e)) else "resumed here")
     ),
-    events.PipelineRestarted: _Line("↺", YELLOW, lambda e: (e.target, f"restarted here as {e.next_session}")),
-    events.InterviewCompleted: _Line("→", GREEN, lambda e: (e.node, answer_words(e))),
-    events.SteeringTaken: _Line("→", GREEN, lambda e: (e.node, f"instruction: {one_line(e.text, 200)}")),
+    events.PipelineRestarted: _EventLine("↺", YELLOW, lambda e: (e.target, f"restarted here as {e.next_session}")),
+    events.InterviewCompleted: _EventLine("→", GREEN, lambda e: (e.node, answer_words(e))),
+    events.SteeringTaken: _EventLine("→", GREEN, lambda e: (e.node, f"instruction: {one_line(e.text, 200)}")),
     **{
-        kind: _Line("⎇", GREY, CODE[kind])
+        kind: _EventLine("⎇", GREY, CODE[kind])
         for kind in (
             events.SessionBranchCreated,
             events.WorktreeMerged,
@@ -84,7 +84,7 @@ _LINES: Mapping[type, _Line] = {
         )
     },
     **{
-        kind: _Line("!", YELLOW, CODE[kind])
+        kind: _EventLine("!", YELLOW, CODE[kind])
         for kind in (events.WorktreeMergeConflict, events.SessionBranchPushFailed)
     },
 }

@@ -41,7 +41,7 @@ def _when(recorded: Recorded | events.LiveEvent) -> float:
     return time.monotonic() - max(0.0, time.time() - recorded.meta.at / 1000)
 
 
-class _Screen:
+class _RichOutput:
     """The terminal as Rich writes to it, also from its own thread; if it closes, the run continues unread."""
 
     def __init__(self, out: TextIO) -> None:
@@ -90,7 +90,7 @@ class LiveView(View):
         self._drawn = 0
         self._keys: list[Any] | None = None
         self._console = Console(
-            file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
+            file=cast("TextIO", _RichOutput(self._out)), no_color=not colour, highlight=False, markup=False
         )
         self._screen = self._fresh()
         self._lines = LineWriter(self._print)

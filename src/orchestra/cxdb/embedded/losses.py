@@ -31,7 +31,7 @@ def losses(path: str, progress: Progress) -> list[Loss]:
     """Return what is lost, by context; empty if everything can be rebuilt. Raises ``StoreError``."""
     place = Files().absolute(path)
     with store_errors(place):
-        before, after = _View(place, Files(), progress), _View(place, _Theirs(place), progress)
+        before, after = _FolderReading(place, Files(), progress), _FolderReading(place, _Theirs(place), progress)
         try:
             return _compare(before, after)
         finally:
@@ -52,7 +52,7 @@ class _Theirs(Files):
         return super().open(path, write=write, create=create)
 
 
-class _View:
+class _FolderReading:
     """One way to read a folder."""
 
     def __init__(self, place: str, files: Files, progress: Progress) -> None:
@@ -68,7 +68,7 @@ class _View:
         self.directory.close()
 
 
-def _compare(before: _View, after: _View) -> list[Loss]:
+def _compare(before: _FolderReading, after: _FolderReading) -> list[Loss]:
     unread = _unreadable(after)
     found = []
     for stood in before.contexts.descending(before.directory.state.next_context):
@@ -83,7 +83,7 @@ def _compare(before: _View, after: _View) -> list[Loss]:
     return found
 
 
-def _unreadable(view: _View) -> frozenset[int]:
+def _unreadable(view: _FolderReading) -> frozenset[int]:
     """Return the turns whose payload is beyond the pack's end, and those whose type is unknown."""
     end = view.directory.state.lengths[PACK]
     checks = (read_check(record) for _, record in view.directory.records(CHECKS))
@@ -92,7 +92,7 @@ def _unreadable(view: _View) -> frozenset[int]:
     )
 
 
-def _among(view: _View, head: ContextHead, wanted: frozenset[int]) -> list[int]:
+def _among(view: _FolderReading, head: ContextHead, wanted: frozenset[int]) -> list[int]:
     """The depths of those of the turns that a context holds, ascending; ids only fall on the way back."""
     first, turn_id = min(wanted), head.turn_id
     depths = []

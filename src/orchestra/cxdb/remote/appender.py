@@ -56,7 +56,7 @@ class StoredTurn(NamedTuple):
     created_ms: int
 
 
-class _Item(NamedTuple):
+class _HashedTurn(NamedTuple):
     new: NewTurn
     digest: bytes
     key: bytes
@@ -82,13 +82,13 @@ class Appender:
         keys = keys or [os.urandom(16) for _ in turns]
         await self._requests.greet()
         async with self._lock, self._requests.patient() as patience:
-            items = [_Item(new, digest_of(new.payload), key) for new, key in zip(turns, keys, strict=True)]
+            items = [_HashedTurn(new, digest_of(new.payload), key) for new, key in zip(turns, keys, strict=True)]
             known = await self._look(patience)
             landed = await self._write(known, items, blobs, patience) if turns or blobs else []
         return tuple(_turn(new, at) for new, at in zip(turns, landed, strict=True))
 
     async def _write(
-        self, known: KnownHead, items: list[_Item], blobs: Sequence[bytes], patience: Patience
+        self, known: KnownHead, items: list[_HashedTurn], blobs: Sequence[bytes], patience: Patience
     ) -> list[StoredTurn]:
         landed: list[StoredTurn] = []
         refused = 0
@@ -111,7 +111,7 @@ class Appender:
                 return landed
 
     async def _send(
-        self, known: KnownHead, items: Sequence[_Item], blobs: Sequence[bytes], patience: Patience
+        self, known: KnownHead, items: Sequence[_HashedTurn], blobs: Sequence[bytes], patience: Patience
     ) -> list[StoredTurn]:
         asks = self._asks(items, blobs)
         session = 0
@@ -136,7 +136,7 @@ class Appender:
             self._known = KnownHead(landed[-1].turn_id, landed[-1].depth, items[-1].digest)
         return landed
 
-    def _asks(self, items: Sequence[_Item], blobs: Sequence[bytes]) -> list[WireRequest]:
+    def _asks(self, items: Sequence[_HashedTurn], blobs: Sequence[bytes]) -> list[WireRequest]:
         size = sum(len(item.new.payload) for item in items) + sum(map(len, blobs))
         more = frames.MORE if size <= TOGETHER and items else 0
         asks = [WireRequest(frames.PUT_BLOB, frames.put_blob(digest_of(data), data), more) for data in blobs]
@@ -208,7 +208,7 @@ def _head_of(turn: WireTurn) -> KnownHead:
     return KnownHead(turn.turn_id, turn.depth, turn.digest)
 
 
-def _ours(since: Sequence[WireTurn], items: Sequence[_Item]) -> list[StoredTurn]:
+def _ours(since: Sequence[WireTurn], items: Sequence[_HashedTurn]) -> list[StoredTurn]:
     """As many of our turns, from the first on, as are among those that the context got."""
     found: list[StoredTurn] = []
     for turn in since:

@@ -104,21 +104,21 @@ class Comparison:
 Query: TypeAlias = Both | Either | Without | Comparison
 
 
-class _Token(NamedTuple):
+class _QueryToken(NamedTuple):
     kind: str
     text: str
     at: int
 
 
-def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
+def _tokens(text: str) -> list[_QueryToken]:
+    found: list[_QueryToken] = []
     at = 0
     while not found or found[-1].kind != "end":
         match = _TOKEN.match(text, at)
         if match is None:
             raise _unreadable(text, at)
         kind = match.lastgroup or ""
-        found.append(_Token(kind, match[kind], match.start(kind)))
+        found.append(_QueryToken(kind, match[kind], match.start(kind)))
         at = match.end()
     return found
 
@@ -163,7 +163,7 @@ class _CqlParser:
         return found
 
     @property
-    def _now(self) -> _Token:
+    def _now(self) -> _QueryToken:
         return self._tokens[self._at]
 
     def _wrong(self, text: str) -> CqlError:
