@@ -26,7 +26,7 @@ URL = "https://github.com/org/code.git"
 NODES = row(("write", "echo new > c.txt"), ("tests", "test -e c.txt"))
 
 
-def pushed(folder: Path, answer: str, url: str = URL) -> tuple[str, str]:
+def pushed(folder: Path, answer: str, url: str = URL, *, code: int = 0) -> tuple[str, str]:
     """The output of ``orchestra pr`` with a program that stands for gh; and the session branch."""
     repository(project(folder, NODES, f"      remote: {url}\n      push: never\n") / "code")
     git(folder, "init", "-q", "--bare", "there.git")
@@ -38,7 +38,7 @@ def pushed(folder: Path, answer: str, url: str = URL) -> tuple[str, str]:
     program.chmod(0o755)
     branch = f"orchestra/p/{run(folder)['session']}"
     done = call(folder, "pr", "last", PATH=f"{program.parent}:{os.environ['PATH']}")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     assert git(folder / "there.git", "show", f"{branch}:c.txt") == "new"
     return done.stdout, branch
 
@@ -85,8 +85,8 @@ def test_one_that_exists_is_named_and_has_the_new_commits(tmp_path: Path) -> Non
     assert "existed already" in said
 
 
-def test_an_error_of_gh_is_shown_and_the_text_printed(tmp_path: Path) -> None:
-    said, _branch = pushed(tmp_path, REFUSES)
+def test_an_error_of_gh_is_shown_and_fails_with_the_text_printed(tmp_path: Path) -> None:
+    said, _branch = pushed(tmp_path, REFUSES, code=1)
     assert "gh could not create it" in said
     assert "gh auth login" in said
     assert "| write | success |" in said

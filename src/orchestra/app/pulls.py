@@ -60,6 +60,11 @@ class Pull:
     note: str = ""
     hint: str = ""
 
+    @property
+    def refused(self) -> bool:
+        """Whether gh was asked to create it and did not."""
+        return bool(self.note and not self.created)
+
 
 async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> list[Pull]:
     """Return one pull request per repository that the session changed.

@@ -105,13 +105,14 @@ def pr(
 ) -> int:
     """Push a session's branch and open a pull request with gh, or print its title and text.
 
-    The text comes from the record: goal, nodes, verdicts, cost.
+    The text comes from the record: goal, nodes, verdicts, cost. Ends with 1 if gh fails.
     """
     at = options.access()
-    for pull in at.write(lambda store: pulls(store, at.settings, session, push=not dry_run), session):
+    found = at.write(lambda store: pulls(store, at.settings, session, push=not dry_run), session)
+    for pull in found:
         for line in _pr_lines(pull):
             say(line)
-    return 0
+    return int(any(pull.refused for pull in found))
 
 
 Doing: TypeAlias = Callable[[Store, Settings, str], Awaitable[list[GitAction]]]
