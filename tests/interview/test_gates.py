@@ -36,6 +36,7 @@ from orchestra.run.events import (
     StageCompleted,
     StageFailed,
     StageRetrying,
+    WarningRaised,
 )
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.questions import DONE, Answer, Question, QuestionType, exchange, options_of
@@ -299,6 +300,10 @@ async def test_an_answer_to_what_the_gate_offered_before_is_not_taken_for_anothe
     await run.walk()
     assert run.state.waiting
     assert story.work.done == ["plan"]
+    (void,) = await story.of(WarningRaised)
+    assert isinstance(void, WarningRaised)
+    assert (void.rule, void.node) == ("answer_void", "review")
+    assert "'Ship' of bob to review#1.1" in void.message
     assert (await answered(story, "burn the release")).won
 
 

@@ -20,7 +20,7 @@ from orchestra.engine.shared import Inbox, Interviews
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store, Suspended, Unanswered
 from orchestra.run.declare import BlobRef
-from orchestra.run.events import InterviewTimeout
+from orchestra.run.events import InterviewTimeout, WarningRaised
 from orchestra.run.interviews import completion_event, start_event
 from orchestra.run.questions import (
     SKIPPED,
@@ -99,6 +99,8 @@ class Questions:
             question = replace(question, after=known.question.after)
         else:  # what was answered so far was an answer to something else
             await self._read(question, control)
+            if (void := self._answers.first(known.question)) is not None:
+                journal.record(_void_answer_warning(question, void))
             newest = self._answers.newest(question.id)
             question = replace(question, after=max(newest, known.question.after))
             journal.record(start_event(question))
@@ -221,6 +223,15 @@ def _rejected_answer_message(question: Question, answer: Answer) -> str:
     if answer.who == DEADLINE and answer.automatic:
         return "time is up" + (f": {answer.label} is taken, the default" if answer.option is not None else "")
     return f"answered elsewhere: {answer.label}, by {answer.who}"
+
+
+def _void_answer_warning(question: Question, answer: Answer) -> WarningRaised:
+    """Return the warning of an answer to what a question was before the pipeline was changed (H7)."""
+    message = (
+        f"the answer {answer.label!r} of {answer.who} to {short_id(question.id)} does not count:"
+        " the question or its choices were changed after it"
+    )
+    return WarningRaised(message=message, rule="answer_void", node=question.stage)
 
 
 def fits(question: Question, answer: Answer) -> None:
