@@ -94,6 +94,13 @@ def test_a_package_that_cannot_be_loaded_is_named(module: str, tmp_path: Path) -
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize(("module", "code"), [("import nosuch", 1), (MODULE, 0), (MODULE.replace("OWN", "7"), 1)])
+def test_doctor_reports_a_package_that_stops_every_run(module: str, code: int, tmp_path: Path) -> None:
+    done = plugged(tmp_path, "orchestra doctor", module=module)
+    assert done.returncode == code, done.stdout
+    assert "board 1.0" in done.stdout
+
+
 @pytest.mark.parametrize(
     "fault",
     [

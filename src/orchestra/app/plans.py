@@ -126,12 +126,12 @@ def handlers(agents: Agents, script: Script, more: Mapping[str, Handler] = NONE_
     }
     for point in entry_points_of_ours()[HANDLERS]:
         by_type[point.name] = load_entry_point(point)
-        own_keys[point.name] = _own_keys(point, by_type[point.name])
+        own_keys[point.name] = own_keys_of(point, by_type[point.name])
     by_type.update(more)
     return Handlers(by_type=by_type, own_keys=own_keys)
 
 
-def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
+def own_keys_of(point: EntryPoint, handler: object) -> frozenset[str]:
     """Return the roots of context keys that only an installed handler writes: its ``own_keys``.
 
     Raises ``ConfigError`` for what is no root, or the engine's.

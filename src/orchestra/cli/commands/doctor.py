@@ -15,6 +15,15 @@ from typing import Annotated
 import typer
 
 from orchestra.agents.models import WITH_MODEL, default_provider
+from orchestra.app.plans import own_keys_of
+from orchestra.app.plugins import (
+    BACKENDS,
+    HANDLERS,
+    TOOLS,
+    entry_points_of_ours,
+    load_entry_point,
+    origin,
+)
 from orchestra.app.providers import check_providers, providers_of, standing
 from orchestra.app.stores import RepairLosesTurns, open_store, repair_store
 from orchestra.app.workspaces import own_environment
@@ -133,6 +142,7 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     free = ": needs no API key" if settings.backend == "simulation" else ""
     yield Finding(True, f"backend {settings.backend}{free}")
     yield from _providers(settings)
+    yield from _plugins(settings)
     yield from _sandbox(settings)
     if settings.workspace is not None and settings.workspace.repos:
         yield _git()
@@ -159,6 +169,22 @@ def _providers(settings: Settings) -> Iterator[Finding]:
     for provider in providers_of(settings):
         for well, what, fix in standing(provider):
             yield Finding(None if well is False and provider.name != used else well, what, fix)
+
+
+def _plugins(settings: Settings) -> Iterator[Finding]:
+    """Load what installed packages add; a broken handler, rule or transform stops every run (E2)."""
+    needed = {TOOLS: settings.backend == "langgraph"}
+    for group, points in entry_points_of_ours().items():
+        for point in points:
+            try:
+                offer = load_entry_point(point)
+                if group == HANDLERS:
+                    own_keys_of(point, offer)
+            except ConfigError as error:
+                stops = point.name == settings.backend if group == BACKENDS else needed.get(group, True)
+                yield Finding(False if stops else None, error.message, f"update or uninstall {origin(point)}")
+            else:
+                yield Finding(True, f"{point.name!r} under {group}, from {origin(point)}")
 
 
 async def _ask_providers(settings: Settings) -> int:
