@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from calls import call
-from scratch import branch_of, environment, git, project, repository, row, run
+from scratch import branch_of, environment, git, project, repository, row, run, tool
 
 ORCHESTRA = [sys.executable, "-m", "orchestra"]
 
@@ -118,6 +118,21 @@ def test_a_repository_cloned_afresh_gets_the_worktree_again_and_what_was_in_its_
     assert git(folder, "status", "--porcelain") == ""
     assert (folder.with_name("code.kept-1") / "one.txt").read_text() == "1\n"
     assert f"{folder}.kept-1" in done.stdout + done.stderr
+
+
+def test_commits_from_which_a_child_in_a_branch_continues_are_not_rescued(tmp_path: Path) -> None:
+    slow = f"test -e {tmp_path}/go || {{ touch {tmp_path}/ready; sleep 60; }}; echo 2 > two.txt"
+    nodes = 'fan [shape=component] meet [shape=tripleoctagon] a [type=pipeline, stack.child_dotfile="kid.dot"]\n'
+    nodes += tool("b", "true") + "start -> fan fan -> a -> meet fan -> b -> meet meet -> exit"
+    code = repository(project(tmp_path, nodes) / "code")
+    kid = row(("first", "echo 1 > one.txt"), ("second", slow))
+    (tmp_path / "kid.dot").write_text(f"digraph kid {{ start [shape=Mdiamond] exit [shape=Msquare]\n{kid}\n}}")
+    killed_at(tmp_path, tmp_path / "ready")
+    (tmp_path / "go").touch()
+    assert resumed(tmp_path)["status"] == "success"
+    assert git(code, "for-each-ref", "refs/orchestra/rescue/") == ""
+    (branch,) = git(code, "for-each-ref", "--format=%(refname)", "refs/heads/orchestra/p/").split("\n")[:1]
+    assert {"one.txt", "two.txt"} <= set(git(code, "ls-tree", "--name-only", branch).split("\n"))
 
 
 def test_commits_added_to_the_branch_from_outside_are_rescued(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from orchestra.engine.asking import Waiting
+from orchestra.engine.below import commits_below
 from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
@@ -247,8 +248,9 @@ class FanOut:
         if not may_write(self.plan.graph, plan.target, self.fan.fan_in, self.plan.handlers.readers):
             return above
         name = f"{self.node}.{step.visit}.{step.attempt}.{plan.id}"
-        keep = in_a_turn(journal.state)
-        found = await above.branch(name, journal.record, journal.state.workspace, keep=keep)
+        state = journal.state
+        held = await commits_below(self.wiring.store, state)
+        found = await above.branch(name, journal.record, state.workspace, keep=in_a_turn(state), held=held)
         await journal.flush()
         return found
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from orchestra.engine.below import commits_below
 from orchestra.engine.journal import Journal
 from orchestra.engine.stage import Stage
 from orchestra.errors import ConfigError, WorkspaceError
@@ -50,6 +51,7 @@ async def open_workspace(workspaces: Workspaces | None, journal: Journal) -> Wor
         pipeline=state.pipeline,
         known=state.workspace,
         keep=in_a_turn(state),
+        held=await commits_below(journal.store, state),
         record=journal.record,
         settle=journal.flush,
     )

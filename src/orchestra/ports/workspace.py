@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -129,11 +129,12 @@ class Workspace(Protocol):
         known: Mapping[str, RepoRecord] | None = None,
         *,
         keep: bool = False,
+        held: Sequence[str] = (),
     ) -> Workspace:
         """Worktrees on branches of their own for a parallel branch, at this walk's commits (W5).
 
         ``path`` names the branch within this walk; ``known`` is what its chain knows of it; ``keep`` as in
-        ``restore``.
+        ``restore``, ``held`` as in ``Workspaces.open``.
         """
 
     async def changes(self) -> str:
@@ -166,11 +167,13 @@ class Workspaces(Protocol):
         pipeline: str,
         known: Mapping[str, RepoRecord],
         keep: bool,
+        held: Sequence[str] = (),
         record: Callable[[Event], None],
         settle: Callable[[], Awaitable[None]],
     ) -> Workspace:
         """The workspace of a session: its branches and worktrees made, or put back to what its chain knows.
 
         Branches that ``known`` gives to another session are left alone; the session gets its own from those commits
-        (W8). ``settle`` makes durable what was recorded.
+        (W8). ``held`` are commits from which a child continues: what they contain is not rescued. ``settle`` makes
+        durable what was recorded.
         """

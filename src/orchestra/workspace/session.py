@@ -66,6 +66,7 @@ class GitWorkspaces:
         pipeline: str,
         known: Mapping[str, RepoRecord],
         keep: bool,
+        held: Sequence[str] = (),
         record: Record,
         settle: Settle,
     ) -> GitWorkspace:
@@ -84,7 +85,7 @@ class GitWorkspaces:
             maker=self, session=session, pipeline=pipeline, record=record, trees={}, path="", session_path=session
         )
         for repo in self.repos:
-            await workspace.place(repo, at[repo.name], keep=keep)
+            await workspace.place(repo, at[repo.name], keep=keep, held=held)
         await settle()
         return workspace
 
@@ -167,7 +168,7 @@ class GitWorkspace:
             raise WorkspaceError(f"no repository {name!r} in the workspace; it has: {', '.join(self.trees)}")
         return self.trees[name].folder
 
-    async def place(self, repo: Repo, known: RepoRecord, *, keep: bool) -> None:
+    async def place(self, repo: Repo, known: RepoRecord, *, keep: bool, held: Sequence[str]) -> None:
         """Make a worktree, or bring an existing one to the recorded commit."""
         folder = Path(known.folder) if known.folder and known.owner == self.session else self._folder(repo)
         if not folder.parent.is_relative_to(self.maker.settings.home) and not repo.settings.in_place:
@@ -182,7 +183,8 @@ class GitWorkspace:
                 home=self.maker.settings.home,
                 tell=lambda words: self.record(warning(f"{repo.name}: {words}")),
             )
-        for words in await worktrees.put_back(tree, known.commit, self.session, keep=keep and not made):
+        kept = keep and not made
+        for words in await worktrees.put_back(tree, known.commit, self.session, keep=kept, held=held):
             self.record(warning(f"{repo.name}: {words}"))
         self.trees[repo.name] = tree
         self.chain[repo.name] = tree.tip
@@ -406,6 +408,7 @@ class GitWorkspace:
         known: Mapping[str, RepoRecord] | None = None,
         *,
         keep: bool = False,
+        held: Sequence[str] = (),
     ) -> GitWorkspace:
         """Return worktrees on new branches, at this walk's commits or at those that the branch recorded."""
         path = f"{self.path}.{path}" if self.path else path
@@ -429,7 +432,7 @@ class GitWorkspace:
                     owner=self.session,
                     path=str(tree.repo.settings.path),
                 )
-            await branched.place(tree.repo, at, keep=keep)
+            await branched.place(tree.repo, at, keep=keep, held=held)
         return branched
 
     async def merge(self, branches: Mapping[str, Mapping[str, str]]) -> MergeResult:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,11 +157,14 @@ def _mend_pointer(folder: Path, admin: Path) -> None:
     pointer.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False) -> list[str]:
+async def put_back(
+    tree: Tree, commit: str, session: str, *, keep: bool = False, held: Sequence[str] = ()
+) -> list[str]:
     """Put a worktree and its branch at a commit; what would be lost is saved under a rescue ref and named.
 
-    With ``keep`` uncommitted changes stay, where the branch is at the commit already. Returns what was rescued, in
-    words. Raises ``WorkspaceError`` where the commit does not exist.
+    ``held`` are commits from which the work continues after that: what they contain is not lost. With ``keep``
+    uncommitted changes stay, where the branch is at the commit already. Returns what was rescued, in words. Raises
+    ``WorkspaceError`` where the commit does not exist.
     """
     _mend_pointer_of(tree)
     await remove_stale_locks(tree)
@@ -170,7 +173,7 @@ async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False)
         await _check_exists(tree, commit)
         tree.tip = commit
         return []
-    said = await rescue_before(tree, commit, session, branch, tip)
+    said = await rescue_before(tree, commit, session, branch, tip, held)
     if tip and (saved := await uncommitted(tree.git, f"uncommitted changes of session {session}")):
         said.append(f"uncommitted changes are kept as {await rescue(tree, session, saved)}")
     await move(tree, commit, branch, "--hard")
@@ -185,10 +188,13 @@ async def _check_exists(tree: Tree, commit: str) -> None:
         )
 
 
-async def rescue_before(tree: Tree, commit: str, session: str, branch: str, tip: str) -> list[str]:
+async def rescue_before(
+    tree: Tree, commit: str, session: str, branch: str, tip: str, held: Sequence[str] = ()
+) -> list[str]:
     """Rescue what is lost when HEAD and the branch go to a commit; what was kept, in words.
 
-    ``branch`` and ``tip`` are what HEAD is at now. Raises ``WorkspaceError`` where the commit does not exist.
+    ``branch`` and ``tip`` are what HEAD is at now, ``held`` as in ``put_back``. Raises ``WorkspaceError`` where the
+    commit does not exist.
     """
     await _check_exists(tree, commit)
     heads = [tip]
@@ -199,8 +205,18 @@ async def rescue_before(tree: Tree, commit: str, session: str, branch: str, tip:
     return [
         f"commits up to {head[:12]} are kept as {await rescue(tree, session, head)}"
         for head in dict.fromkeys(heads)
-        if head not in ("", commit) and not await tree.git.ok("merge-base", "--is-ancestor", head, commit)
+        if head and not await _contained(tree, head, (commit, *held))
     ]
+
+
+async def _contained(tree: Tree, head: str, commits: Sequence[str]) -> bool:
+    """Whether one of the commits is this one or follows it."""
+    if head in commits:
+        return True
+    for commit in commits:
+        if await tree.git.ok("merge-base", "--is-ancestor", head, commit):
+            return True
+    return False
 
 
 async def move(tree: Tree, commit: str, branch: str, mode: str) -> None:
