@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,13 @@ async def test_a_refusal_fails_the_node(vendor: str, tmp_path: Path) -> None:
         session = await here.ran()
     (failed,) = session.of(StageFailed)
     assert "refused" in failed.failure_reason
+
+
+@pytest.mark.parametrize("provider", ["google", "vertex"])
+def test_an_error_in_a_stream_leaves_nothing_open(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GOOGLE_API_KEY", "k")
+    with world(tmp_path, f"answers: [{{error: {{kind: overloaded, after: 2}}, {HALF}}}, fine]", provider) as here:
+        assert good(asyncio.run(here.ran()))
+    assert not [record for record in caplog.records if record.name == "asyncio"]

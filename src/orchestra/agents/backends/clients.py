@@ -6,8 +6,9 @@ import logging
 import os
 import ssl
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextvars import ContextVar
 from functools import cache, cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,29 @@ def untraced() -> AbstractContextManager[None]:
     from langsmith import tracing_context
 
     return tracing_context(enabled=False)
+
+
+_RESPONSES: ContextVar[list[Any]] = ContextVar("responses")
+"""The streamed responses of the call that is made, of clients that leave one open when it fails."""
+
+
+async def _keep_response(response: Any) -> None:
+    if (known := _RESPONSES.get(None)) is not None:
+        known.append(response)
+
+
+@asynccontextmanager
+async def closing_responses() -> AsyncIterator[None]:
+    """Close what a call that fails leaves open: asyncio would complain of it when the event loop ends."""
+    made: list[Any] = []
+    _RESPONSES.set(made)
+    try:
+        yield
+    except Exception:
+        for response in made:
+            with suppress(Exception):  # the error of the call is the one to tell
+                await response.aclose()
+        raise
 
 
 async def close(model: BaseChatModel) -> None:
@@ -193,7 +217,8 @@ def _google(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, An
     from langchain_google_genai.chat_models import ChatGoogleGenerativeAI
 
     def make(client_args: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Any:
-        return ChatGoogleGenerativeAI(client_args={"verify": _certificates(), **client_args}, **given)
+        own = {"verify": _certificates(), "event_hooks": {"response": [_keep_response]}}
+        return ChatGoogleGenerativeAI(client_args={**own, **client_args}, **given)
 
     return make, {"vertexai": True} if provider.kind == "vertex" else {"api_key": provider.key_value or "none"}
 

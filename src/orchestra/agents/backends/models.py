@@ -13,7 +13,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestra.agents.answers import STOP, TOOLS, Heard, ModelAnswer
-from orchestra.agents.backends.clients import client, close, untraced
+from orchestra.agents.backends.clients import client, close, closing_responses, untraced
 from orchestra.agents.backends.failures import translate
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
 from orchestra.agents.tools import Tool
@@ -75,7 +75,8 @@ class ChatModel:
         asked = self._convert(said)
         try:
             with untraced():
-                answer = await self._stream(asked, heard)
+                async with closing_responses():
+                    answer = await self._stream(asked, heard)
         except BackendError:
             raise
         except Exception as error:
