@@ -138,6 +138,21 @@ def test_a_command_that_a_killed_runner_left_is_ended_and_named_when_the_session
     assert str(warning["message"]) in done.stdout.replace("\n", " ") or "still running" in done.stdout
 
 
+def test_a_stopped_command_of_a_branch_is_named_before_the_branch_continues(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph p { start [shape=Mdiamond] exit [shape=Msquare] fan [shape=component] meet [shape=tripleoctagon]"
+        ' a [shape=parallelogram, tool_command="true"]'
+        ' b [shape=parallelogram, tool_command="test -e ready || { echo > ready; sleep 70; }"]'
+        " start -> fan -> { a b } -> meet -> exit }"
+    )
+    process = running(tmp_path, tmp_path)
+    process.kill()
+    process.communicate(timeout=20)
+    done = call(tmp_path, "resume", "last")
+    assert done.returncode == 0
+    assert 0 <= done.stdout.find("the command of b was still running") < done.stdout.find("✓ fan/b")
+
+
 def test_a_cancel_ends_what_a_killed_runner_left_and_says_so(tmp_path: Path) -> None:
     process = begin(tmp_path)
     process.kill()

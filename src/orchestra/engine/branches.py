@@ -143,8 +143,10 @@ class FanOut:
             if state.branch is not None:
                 meter.steps += state.steps - state.branch.steps
                 self.stage.control.session.mark_had(state.branch.steered)
-            for warning in await self.wiring.end_command(state):
-                self.journal.record(warning)
+            if stopped := await self.wiring.end_command(state):
+                for warning in stopped:
+                    self.journal.record(warning)
+                await self.journal.flush()
 
     async def _walk_all(self, group: asyncio.TaskGroup) -> None:
         waiting = deque(self.fan.unfinished)
