@@ -232,6 +232,8 @@ def test_the_goal_of_a_pipeline_that_takes_over_is_the_sessions_from_then_on(tmp
     assert resumed[-1]["goal"] == "another"
     again = call(tmp_path, "resume", "last")
     assert "has changed" not in again.stderr
+    for more in ((), ("--detail",)):
+        assert ": another\n" in call(tmp_path, "status", "last", *more).stdout
 
 
 def test_a_pipeline_without_a_recorded_node_is_refused(tmp_path: Path) -> None:

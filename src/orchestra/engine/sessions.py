@@ -47,7 +47,7 @@ class Row(SessionPlace):
 
 def mailbox_turn(state: RunState, context_id: int, origin: RunnerProcess, at: int, title: str = "") -> NewTurn:
     """Return the first turn of a session's mailbox, by which the session is listed (S13)."""
-    title = title or _title(state.label, state.pipeline, state.goal)
+    title = title or session_title(state)
     row = Row(
         session=state.session,
         context_id=context_id,
@@ -78,14 +78,15 @@ def first_metadata(
 
     The display id alone is a label, because CXDB's page searches a word as a whole label.
     """
-    title = redactor.text(_title(started.label, started.pipeline, started.goal))
+    title = redactor.text(session_title(started))
     labels = [f"pipeline:{started.pipeline}", f"id:{session}", "kind:run", session]
     return _metadata(title, labels, _provenance(origin, at, started.parent_context, started.why))
 
 
-def _title(label: str, pipeline: str, goal: str) -> str:
-    name = label or pipeline
-    return f"{name}: {goal}" if goal else name
+def session_title(of: RunState | PipelineStarted) -> str:
+    """Return the title of a session: its label, else its pipeline, and its goal."""
+    name = of.label or of.pipeline
+    return f"{name}: {of.goal}" if of.goal else name
 
 
 def _provenance(origin: RunnerProcess, at: int, parent: int, why: str) -> Mapping[int, object]:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from functools import reduce
 from typing import Any
 
@@ -20,7 +21,7 @@ from orchestra.cli.stores import StoreAccess
 from orchestra.cli.terminal import GREEN, GREY, RED, complain, date_time, fit, one_line, pad, room, say, wrap_signed
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
 from orchestra.engine.loading import fold_around, load_state, recorded_in
-from orchestra.engine.sessions import Row, find, rows
+from orchestra.engine.sessions import Row, find, rows, session_title
 from orchestra.errors import Damaged, UnknownEvent
 from orchestra.graph.report import duration_words, plural, wrap
 from orchestra.ports import Store
@@ -89,7 +90,9 @@ async def read_session(
     if not detail:
         state = await _state(store, row)
         code = await read_code(store, at, row, state) if summary.phase in ENDED else ()
-        return SessionDetail(summary=summary, state=state, parent=parent, made=made, code=code)
+        return SessionDetail(
+            summary=_newest_title(summary, state), state=state, parent=parent, made=made, code=code
+        )
     turns = await with_branches(store, row)
     told = [(path, event) for path, turn in turns if (event := recorded_in(turn)) is not None]
     state = await fold_around(store, [event for path, event in told if not path])
@@ -102,7 +105,7 @@ async def read_session(
     }
     state = replace(state, spent=_in_all(state, summary, models.values()))
     return SessionDetail(
-        summary=summary,
+        summary=_newest_title(summary, state),
         state=state,
         parent=parent,
         made=made,
@@ -113,6 +116,11 @@ async def read_session(
         children=reduce(together, children.values(), NOTHING),
         gaps=[turn.depth for _path, turn in turns if isinstance(turn, Gap)],
     )
+
+
+def _newest_title(summary: Summary, state: RunState) -> Summary:
+    """The summary with the name and goal of a pipeline that took over: its mailbox has those of the start."""
+    return changed(summary, pipeline=state.pipeline, title=session_title(state)) if state.pipeline else summary
 
 
 async def _state(store: Store, row: Row) -> RunState:
