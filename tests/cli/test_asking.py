@@ -135,3 +135,15 @@ def test_the_command_of_a_notification_answers_from_any_folder(tmp_path: Path) -
     command = json.loads((there / "told").read_text())["command"]
     answered = call(other, *shlex.split(command)[1:], "Y")
     assert (waiting.returncode, answered.returncode) == (5, 0), answered.stderr
+
+
+def test_last_is_named_where_it_is_a_session_of_another_folder(tmp_path: Path) -> None:
+    there, other, one = tmp_path / "there", tmp_path / "other", f"--store={tmp_path / 'one'}"
+    there.mkdir()
+    other.mkdir()
+    (there / "p.dot").write_text(GATE)
+    call(there, "run", "p.dot", one, "-q", "--no-input")
+    for command in (["steer", "last", "faster"], ["answer", "last", "Y"], ["resume", "last"], ["cancel", "last"]):
+        done = call(other, *command, one)
+        assert (done.returncode, str(there / "p.dot") in done.stderr) == (0, True), done.stderr
+    assert call(there, "cancel", "last", one).stderr == ""

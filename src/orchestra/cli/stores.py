@@ -23,7 +23,8 @@ from orchestra.cli.terminal import clock_time, complain, one_line, progress
 from orchestra.config.environment import folders_of
 from orchestra.config.settings import Overrides, Settings, settle
 from orchestra.cxdb.embedded.files import trouble
-from orchestra.engine.sessions import rows
+from orchestra.engine.loading import load
+from orchestra.engine.sessions import find, rows
 from orchestra.errors import ConfigError, OrchestraError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.graph.report import duration_words
 from orchestra.ports import Store
@@ -89,6 +90,12 @@ class StoreAccess:
         with self.aiming():
             there(self.settings, session)
 
+    def say_origin(self, session: str, file: str) -> None:
+        """Name the session that ``last`` is, where its file is of another folder: stores are shared (S14)."""
+        path = Path(file)
+        if path.is_absolute() and not any(map(path.is_relative_to, (self.settings.folder, Path.cwd()))):
+            complain(f"note: 'last' is session {session}, started from {one_line(file, 300)}")
+
     def read(self, act: Callable[[Store], Awaitable[_T]], session: str = "") -> _T:
         """Run ``act`` with the store opened for reading; ``session`` is the one to be read."""
         return asyncio.run(self._opened(act, session, read_only=True, create=False))
@@ -107,6 +114,9 @@ class StoreAccess:
                 store = open_store(self.settings, read_only=read_only, progress=tell)
             on_silence(self.settings, store, lambda silent: complain(silence(silent)))
             try:
+                if session == "last" and not read_only:
+                    row = await find(store, session)
+                    self.say_origin(row.session, (await load(store, row.context_id)).state.file)
                 return await act(store)
             finally:
                 await store.close()

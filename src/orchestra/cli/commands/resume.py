@@ -90,6 +90,8 @@ def _walk(session: str, changes: ResumeChanges, at: StoreAccess, shown: RunOptio
         if session == "last" and run.state.result is not None and run.state.result.good:
             await run.opened.hold.release()
             raise _nothing_to_resume(run)
+        if session == "last":
+            at.say_origin(run.session, run.state.file)
         _say_of(run, pipeline, changes, at.aim, heard=not shown.quiet and not shown.json)
         return run, pipeline
 
