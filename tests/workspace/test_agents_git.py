@@ -44,11 +44,15 @@ def test_a_branch_that_was_reset_is_put_back(tmp_path: Path) -> None:
     assert git(code, "show", "--format=", "--name-status", branch) == "D\t1.txt"
 
 
-def test_a_repository_inside_the_worktree_is_left_out(tmp_path: Path) -> None:
+def test_a_repository_inside_the_worktree_is_left_out_and_named_once(tmp_path: Path) -> None:
     command = f"git init -q sub && cd sub && echo x > x && git add x && {MINE} commit -qm x; cd ..; echo y > y.txt"
-    repository(project(tmp_path, row(("work", command))) / "code")
+    more = "git init -q unborn && echo z > unborn/z"
+    repository(project(tmp_path, row(("work", command), ("more", more))) / "code")
     assert run(tmp_path)["status"] == "success"
     assert git(tmp_path / "code", "show", "--format=", "--name-only", branch_of(tmp_path)) == "y.txt"
+    shown = call(tmp_path, "log", "last").stdout
+    assert shown.count("sub is a repository of its own") == 1
+    assert shown.count("unborn is a repository of its own") == 1
 
 
 def test_a_secret_in_a_file_stops_the_commit_and_the_file_stays(tmp_path: Path) -> None:

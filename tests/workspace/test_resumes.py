@@ -55,6 +55,23 @@ def test_a_killed_node_is_run_again_on_the_recorded_commit_and_its_files_are_res
     assert rescued in call(tmp_path, "log", str(ended["session"])).stdout
 
 
+def test_a_repository_that_a_killed_node_made_stays_and_is_not_called_kept(tmp_path: Path) -> None:
+    me = "git -c user.name=me -c user.email=me@x"
+    new = (
+        f"git init -q new && cd new && echo x > x && git add x && {me} commit -qm x && cd .. && git init -q unborn"
+    )
+    slow = f"test -e {tmp_path}/go || {{ {new}; touch {tmp_path}/ready; sleep 60; }}; echo done > done.txt"
+    code = repository(project(tmp_path, row(("slow", slow))) / "code")
+    killed_at(tmp_path, tmp_path / "ready")
+    (tmp_path / "go").touch()
+    session = str(resumed(tmp_path)["session"])
+    shown = call(tmp_path, "log", session).stdout
+    assert "unborn, new stays in" in shown
+    assert "refs/orchestra/rescue" not in shown
+    assert git(code, "for-each-ref", "refs/orchestra/rescue") == ""
+    assert (tmp_path / ".orchestra" / "worktrees" / session / "code" / "new" / "x").exists()
+
+
 def test_a_worktree_in_which_a_dead_runners_command_works_is_not_discarded_until_it_is_stopped(
     tmp_path: Path,
 ) -> None:

@@ -12,7 +12,17 @@ from orchestra.errors import WorkspaceError
 from orchestra.ports import CommitResult, NewCommit
 from orchestra.workspace.durable import commits_synced, names_synced, now_ns
 from orchestra.workspace.git import failure
-from orchestra.workspace.worktrees import IDENTITY, Tree, move, rescue_before
+from orchestra.workspace.worktrees import (
+    IDENTITY,
+    Tree,
+    changes_of,
+    list_bytes,
+    move,
+    new_repositories,
+    rescue_before,
+    stage_all,
+    unstage,
+)
 
 SUBJECT = 72
 """Characters of a commit message's first line."""
@@ -23,9 +33,6 @@ INTENT = 2000
 SCANNED = 4 * 1024 * 1024
 """Bytes of a file in which secrets are looked for."""
 
-_NO_COMMIT = "does not have a commit checked out"
-_GITLINK = "160000"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class By:
@@ -35,9 +42,12 @@ class By:
     pipeline: str
 
 
-async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | None) -> CommitResult | None:
+async def commit(
+    tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | None, nested: list[str]
+) -> CommitResult | None:
     """Commit ``files`` (relative to the worktree), or all changes; None where nothing changed.
 
+    Repositories inside the worktree are left out of all changes, and added to ``nested``.
     Raises ``WorkspaceError``, also for a secret in a file: the file stays as it is, and nothing is committed.
     """
     left_out: tuple[str, ...] = ()
@@ -45,11 +55,17 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     if files is not None:
         left_out = await _stage_files(tree, files)
     else:
-        await add_all(tree)
+        without_commit, error = await stage_all(tree.git)
+        if error:
+            raise WorkspaceError(error)
+        nested += without_commit
     write = None if wanted.message else wanted.write
     staged, patch = await _index_changes(tree, patch=write is not None)
     if files is None:
-        staged = await _without_repositories(tree, staged)
+        if links := new_repositories(staged):
+            nested += links
+            await unstage(tree.git, links)
+            staged = [each for each in staged if each[0] not in links]
         changed = [name for name, _mode in staged]
     else:
         known = set(files)
@@ -63,7 +79,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     more = {**_author(wanted), "GIT_COMMITTER_NAME": "Orchestra", "GIT_COMMITTER_EMAIL": "orchestra@local"}
     options = ("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message)
     if len(changed) < len(staged):
-        only = _list_bytes(changed)
+        only = list_bytes(changed)
         await tree.git.run(
             *options, "--only", "--pathspec-from-file=-", "--pathspec-file-nul", given=only, more=more
         )
@@ -80,14 +96,6 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     )
 
 
-async def add_all(tree: Tree) -> None:
-    """Stage all changes; a nested repository without a commit is left out."""
-    done = await tree.git.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
-    errors = [line for line in done.err.splitlines() if line.startswith("error:")]
-    if done.code and not (errors and all(_NO_COMMIT in line for line in errors)):
-        raise WorkspaceError(failure(("add",), done))
-
-
 async def tip_of(tree: Tree) -> str:
     """The commit checked out now."""
     return tree.head()[1] or (await tree.git.run("rev-parse", "HEAD")).text
@@ -95,10 +103,6 @@ async def tip_of(tree: Tree) -> str:
 
 def _is_folder(place: Path) -> bool:
     return place.is_dir() and not place.is_symlink()
-
-
-def _list_bytes(names: Sequence[str]) -> bytes:
-    return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
 def _split_missing(folder: Path, files: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -112,11 +116,11 @@ async def _stage_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
     """Stage files, missing ones as deleted; return those that git ignores."""
     there, gone = _split_missing(tree.folder, files)
     if gone:
-        await tree.git.run("update-index", "-z", "--remove", "--stdin", given=_list_bytes(gone))
+        await tree.git.run("update-index", "-z", "--remove", "--stdin", given=list_bytes(gone))
     if not there:
         return ()
     options = ("add", "--all", "--sparse", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
-    done = await tree.git.run(*options, given=_list_bytes(there), check=False)
+    done = await tree.git.run(*options, given=list_bytes(there), check=False)
     if not done.code:
         return ()
     left_out = await _ignored_files(tree, there)
@@ -144,11 +148,7 @@ async def _index_changes(tree: Tree, *, patch: bool) -> tuple[list[tuple[str, st
     done = await tree.git.run("diff-index", "--cached", "--raw", *more, "-z", "--no-renames", "HEAD")
     listed, _, text = done.out.partition(b"\0\0") if patch else (done.out, b"", b"")
     items = [os.fsdecode(item) for item in listed.split(b"\0") if item]
-    found = [
-        (path, head.split(" ")[1] if head.startswith(":000000") else "")
-        for head, path in zip(items[::2], items[1::2], strict=True)
-    ]
-    return found, text.decode("utf-8", "replace")
+    return changes_of(items), text.decode("utf-8", "replace")
 
 
 def patch_of(text: str, names: Sequence[str]) -> str:
@@ -158,23 +158,12 @@ def patch_of(text: str, names: Sequence[str]) -> str:
     return "".join(part for part in parts if part.partition("\n")[0] in wanted)
 
 
-async def _without_repositories(tree: Tree, staged: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Remove nested repositories from the index: a commit would not contain their files."""
-    links = [name for name, mode in staged if mode == _GITLINK]
-    if not links:
-        return staged
-    listed = _list_bytes(links)
-    await tree.git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=listed)
-    return [(name, mode) for name, mode in staged if mode != _GITLINK]
-
-
 async def _without_secret(tree: Tree, changed: list[str], wanted: NewCommit) -> None:
     """Take files with a secret back out of the index, and raise ``WorkspaceError`` (S18)."""
     try:
         _no_secret(tree.folder, changed, wanted)
     except WorkspaceError:
-        listed = _list_bytes(changed)
-        await tree.git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=listed)
+        await unstage(tree.git, changed)
         raise
 
 

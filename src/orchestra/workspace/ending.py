@@ -189,7 +189,9 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
         await found.git.at(admin, folder).run("checkout", "--quiet", "--detach", check=False)
         return [GitAction(repo=found.repo, text=f"kept {folder}: it holds {lost}")]
     done = []
-    saved = await uncommitted(found.git.at(admin, folder), "uncommitted") if folder.is_dir() else ""  # noqa: ASYNC240
+    saved = ""
+    if folder.is_dir():  # noqa: ASYNC240
+        saved, _none = await uncommitted(found.git.at(admin, folder), "uncommitted")
     if saved:
         ref = f"{place}/{folder.parent.name}.uncommitted"
         await found.git.run("update-ref", ref, saved)

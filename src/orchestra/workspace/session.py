@@ -58,6 +58,8 @@ class GitWorkspaces:
     writer: MessageWriter | None = None
     missing: set[tuple[str, str]] = field(default_factory=set)
     """What a repository lacks of the files to bring along, as far as a warning said so."""
+    nested: set[tuple[str, str]] = field(default_factory=set)
+    """Worktrees and the repositories inside that a warning named."""
 
     async def open(
         self,
@@ -259,11 +261,24 @@ class GitWorkspace:
                 self._commit(tree, wanted, own, own=True)
             done = before.adopted
             if done is None:
-                done = await commits.commit(tree, wanted, by, None if named is None else named[tree.name])
+                nested: list[str] = []
+                done = await commits.commit(tree, wanted, by, None if named is None else named[tree.name], nested)
+                self._warn_of_nested(tree, nested)
             if done is not None:
                 made.append(done)
                 self._commit(tree, wanted, done)
         return tuple(made)
+
+    def _warn_of_nested(self, tree: Tree, nested: Sequence[str]) -> None:
+        for name in nested:
+            if (str(tree.folder), name) not in self.maker.nested:  # once, not at the end of each node
+                self.maker.nested.add((str(tree.folder), name))
+                self.record(
+                    warning(
+                        f"{tree.name}: {name} is a repository of its own, so no commit has its files;"
+                        f" they stay in {tree.folder}"
+                    )
+                )
 
     async def changes(self) -> str:
         """What was changed so far, per repository as a diff."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,9 @@ RESCUE = "refs/orchestra/rescue"
 TRASH = "refs/orchestra/trash"
 LOCKED = 0.05
 """Seconds after which a ref that another process holds is tried again."""
+
+_NO_COMMIT = re.compile(r"error: '(.*?)/?' does not have a commit checked out")
+_GITLINK = "160000"
 
 TRIES = 100
 
@@ -174,8 +178,13 @@ async def put_back(
         tree.tip = commit
         return []
     said = await rescue_before(tree, commit, session, branch, tip, held)
-    if tip and (saved := await uncommitted(tree.git, f"uncommitted changes of session {session}")):
+    saved, nested = await uncommitted(tree.git, f"uncommitted changes of session {session}") if tip else ("", [])
+    if saved:
         said.append(f"uncommitted changes are kept as {await rescue(tree, session, saved)}")
+    if nested:
+        said.append(
+            f"{', '.join(nested)} stays in {tree.folder}: a repository of its own is not saved with the rest"
+        )
     await move(tree, commit, branch, "--hard")
     return said
 
@@ -280,14 +289,56 @@ async def _rescue(tree: Tree, session: str, commit: str) -> str:
     raise WorkspaceError(failure(("update-ref",), made))
 
 
-async def uncommitted(git: Git, message: str) -> str:
-    """What is uncommitted in a worktree as a commit, ignored files left out; empty where nothing is."""
-    await git.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
+async def uncommitted(git: Git, message: str) -> tuple[str, list[str]]:
+    """What is uncommitted in a worktree as a commit, empty where nothing is; and repositories inside, left out.
+
+    Ignored files are left out, too.
+    """
+    nested, _errors = await stage_all(git)
+    head = (await git.run("rev-parse", "-q", "--verify", "HEAD^{tree}", check=False)).text
     written = await git.run("write-tree", check=False)
-    head = await git.run("rev-parse", "-q", "--verify", "HEAD^{tree}", check=False)
-    if written.code or written.text == head.text:
-        return ""
-    return (await git.run("commit-tree", written.text, "-p", "HEAD", "-m", message, more=IDENTITY)).text
+    if not written.code and written.text != head:
+        listed = await git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", "HEAD")
+        if links := new_repositories(changes_of(listed.items)):
+            nested += links
+            await unstage(git, links)
+            written = await git.run("write-tree", check=False)
+    if written.code or written.text == head:
+        return "", nested
+    return (await git.run("commit-tree", written.text, "-p", "HEAD", "-m", message, more=IDENTITY)).text, nested
+
+
+async def stage_all(git: Git) -> tuple[list[str], str]:
+    """Stage all changes; the nested repositories without a commit, which are left out, and any other error."""
+    arguments = ("add", "--all", "--sparse", "--ignore-errors", "--", ".")
+    done = await git.run(*arguments, check=False)
+    errors = [line for line in done.err.splitlines() if line.startswith("error:")]
+    nested = [found[1] for line in errors if (found := _NO_COMMIT.match(line))]
+    return nested, failure(arguments, done) if done.code and len(nested) < max(1, len(errors)) else ""
+
+
+def changes_of(items: Sequence[str]) -> list[tuple[str, str]]:
+    """The paths of a raw difference, with the mode of new ones, else empty."""
+    return [
+        (path, head.split(" ")[1] if head.startswith(":000000") else "")
+        for head, path in zip(items[::2], items[1::2], strict=True)
+    ]
+
+
+def new_repositories(changes: Sequence[tuple[str, str]]) -> list[str]:
+    """Nested repositories that were staged: a commit would not contain their files."""
+    return [name for name, mode in changes if mode == _GITLINK]
+
+
+async def unstage(git: Git, names: Sequence[str]) -> None:
+    """Put paths of the index back to what the commit has."""
+    given = list_bytes(names)
+    await git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=given)
+
+
+def list_bytes(names: Sequence[str]) -> bytes:
+    """Paths as git reads them from its input."""
+    return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
 async def remove_stale_locks(tree: Tree) -> None:
