@@ -146,14 +146,15 @@ def test_a_branch_that_is_in_the_way_of_the_prefix_is_refused(tmp_path: Path) ->
     refused(tmp_path, "the branch orchestra exists", "branch_prefix")
 
 
-def test_a_branch_in_the_way_of_the_pipelines_own_fails_the_run_before_its_first_node(tmp_path: Path) -> None:
+def test_a_branch_in_the_way_of_the_pipelines_own_is_refused(tmp_path: Path) -> None:
     code = repository(project(tmp_path, WRITES) / "code")
     git(code, "branch", "orchestra/p")
-    before = everything(code)
-    done = call(tmp_path, "run", str(tmp_path / "p.dot"))
-    assert done.returncode != 0
-    assert "the branch orchestra/p exists" in done.stdout + done.stderr
-    assert everything(code) == before
+    refused(tmp_path, "the branch orchestra/p exists", "branch_prefix")
+
+
+def test_a_prefix_that_no_branch_can_have_is_refused(tmp_path: Path) -> None:
+    repository(project(tmp_path, WRITES, '      branch_prefix: "bad prefix/"\n') / "code")
+    refused(tmp_path, "is not a name for a branch", "branch_prefix")
 
 
 def test_a_worktree_of_a_repository_can_be_the_checkout(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ async def opened(
     settings = WorkspaceSettings(
         home=folder / ".orchestra", repos=(RepoSettings(name="code", path=folder / "code"),)
     )
-    maker = await prepare(settings, environment(folder), shell, fresh=known is None)
+    maker = await prepare(settings, environment(folder), shell, pipeline="p" if known is None else None)
     events: list[Event] = []
     workspace = await maker.open(
         session="s12345", pipeline="p", known=known or {}, keep=keep, record=events.append, settle=settle

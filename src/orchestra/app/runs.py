@@ -126,7 +126,9 @@ class RunSetup:
             )
         if self.settings.workspace is not None or state.workspace:
             simulated = bool(plan.simulation)
-            wiring = wiring.on(await workspaces_of(self.settings, state.workspace, simulated=simulated))
+            wiring = wiring.on(
+                await workspaces_of(self.settings, plan.graph.name, state.workspace, simulated=simulated)
+            )
         await self.store.publish_types(*bundle())
         return wiring, plan
 

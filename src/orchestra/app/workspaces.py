@@ -24,16 +24,15 @@ def own_environment() -> dict[str, str]:
 
 
 async def workspaces_of(
-    settings: Settings, known: Mapping[str, RepoRecord] | None = None, *, simulated: bool = False
+    settings: Settings, pipeline: str, known: Mapping[str, RepoRecord], *, simulated: bool = False
 ) -> Workspaces | None:
     """What makes the workspaces of this process's sessions; None where no repository is configured.
 
     ``known`` is what a resumed session knows of its repositories; no model is asked for the commit
-    messages of a ``simulated`` one. Raises ``ConfigError`` and
-    ``WorkspaceError``.
+    messages of a ``simulated`` one. Raises ``ConfigError`` and ``WorkspaceError``.
     """
     configured = {repo.name for repo in settings.workspace.repos} if settings.workspace is not None else set()
-    missing = [name for name in known or {} if name not in configured]
+    missing = [name for name in known if name not in configured]
     if missing:
         raise ConfigError(
             f"the session works on the repository {missing[0]}, which is not in the settings",
@@ -50,7 +49,9 @@ async def workspaces_of(
         writer = message_writer(settings)
     environment = settings.tool_environment()
     setup = partial(run_setup, environment=environment)
-    return await prepare(settings.workspace, environment, setup, fresh=not known, writer=writer)
+    return await prepare(
+        settings.workspace, environment, setup, pipeline=None if known else pipeline, writer=writer
+    )
 
 
 async def run_setup(command: str, folder: Path, *, environment: Mapping[str, str]) -> tuple[int, str]:

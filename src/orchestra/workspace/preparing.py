@@ -22,10 +22,10 @@ async def prepare(
     environment: Mapping[str, str],
     shell: Shell,
     *,
-    fresh: bool,
+    pipeline: str | None,
     writer: MessageWriter | None = None,
 ) -> GitWorkspaces:
-    """Find and check everything before anything is written; ``fresh`` for a session that begins.
+    """Find and check everything before anything is written; ``pipeline`` is that of a session that begins.
 
     Raises ``ConfigError`` and ``WorkspaceError``.
     """
@@ -34,7 +34,7 @@ async def prepare(
     found = []
     for each in settings.repos:
         cloned = await _clone(each, environment)
-        repo = await repos.find_repo(each, environment, fresh=fresh)
+        repo = await repos.find_repo(each, environment, pipeline)
         found.append(repo)
         if cloned:
             url = remote.without_credentials(each.remote)

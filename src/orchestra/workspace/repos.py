@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.config.workspace import RepoSettings
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.processes.git import surroundings
+from orchestra.run.workspace import branch_name
 from orchestra.workspace.git import Git, GitResult, call, failure, untrusted_filters
 
 TRIES = 10
@@ -77,8 +78,8 @@ async def locate(settings: RepoSettings, environment: Mapping[str, str]) -> Git:
     )
 
 
-async def find_repo(settings: RepoSettings, environment: Mapping[str, str], *, fresh: bool = True) -> Repo:
-    """A repository, checked: a session can branch off from it, where it is a ``fresh`` one.
+async def find_repo(settings: RepoSettings, environment: Mapping[str, str], pipeline: str | None = None) -> Repo:
+    """A repository, checked: a session of a pipeline can branch off from it, where one begins.
 
     Raises ``ConfigError`` and ``WorkspaceError``.
     """
@@ -107,14 +108,14 @@ async def find_repo(settings: RepoSettings, environment: Mapping[str, str], *, f
     )
     if settings.in_place and repo.checkout is None:
         raise ConfigError(f"workspace.repos.{settings.name}: in_place needs a work tree; {settings.path} is bare")
-    if fresh and settings.in_place and repo.changes:
+    if pipeline is not None and settings.in_place and repo.changes:
         raise ConfigError(
             f"workspace.repos.{settings.name}: in_place needs a clean checkout; {settings.path} has changes",
             fix="commit or stash them, or leave out in_place",
         )
     await _no_case_clash(repo)
-    if fresh:
-        await _not_taken(repo, _beginnings(settings.branch_prefix.strip("/")), settings.branch_prefix)
+    if pipeline is not None:
+        await branch_possible(repo, branch_name(settings.branch_prefix, pipeline, "SESSION"))
     return repo
 
 
@@ -150,17 +151,8 @@ async def branch_possible(repo: Repo, branch: str) -> None:
         raise ConfigError(
             f"workspace.repos.{repo.name}: {branch!r} is not a name for a branch", fix="change branch_prefix"
         )
-    await _not_taken(repo, _beginnings(branch), branch)
-
-
-def _beginnings(branch: str) -> list[str]:
-    """``a``, ``a/b`` and ``a/b/c`` for ``a/b/c``."""
     parts = branch.split("/")
-    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
-
-
-async def _not_taken(repo: Repo, names: Sequence[str], branch: str) -> None:
-    """Refuse a branch whose own name, or the beginning of it, is that of a branch that exists."""
+    names = ["/".join(parts[: count + 1]) for count in range(len(parts))]
     existing = await repo.git.run("for-each-ref", "--format=%(refname)", *(f"refs/heads/{name}" for name in names))
     taken = {ref.removeprefix("refs/heads/") for ref in existing.text.split("\n")}
     for name in names:
