@@ -72,6 +72,15 @@ def test_a_repository_that_a_killed_node_made_stays_and_is_not_called_kept(tmp_p
     assert (tmp_path / ".orchestra" / "worktrees" / session / "code" / "new" / "x").exists()
 
 
+def test_cancel_names_a_checkout_that_a_dead_runner_left_on_the_sessions_branch(tmp_path: Path) -> None:
+    slow = f"touch {tmp_path}/ready; sleep 60"
+    code = repository(project(tmp_path, row(("slow", slow)), "      in_place: true\n") / "code")
+    killed_at(tmp_path, tmp_path / "ready")
+    done = call(tmp_path, "cancel", "last")
+    assert f"{code} still has the branch {git(code, 'symbolic-ref', '--short', 'HEAD')} checked out" in done.stdout
+    assert f"git -C {code} switch main" in done.stdout
+
+
 def test_a_worktree_in_which_a_dead_runners_command_works_is_not_discarded_until_it_is_stopped(
     tmp_path: Path,
 ) -> None:

@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass, replace
 
 from orchestra.app.runs import RunSetup
+from orchestra.app.workspaces import left_checked_out
 from orchestra.config.settings import Settings
 from orchestra.engine.below import sweep_all
 from orchestra.engine.loading import load
@@ -33,7 +34,7 @@ class RequestResult:
     """What a request led to: the session before and after, and the request, or None where none was needed.
 
     ``children`` are those that were canceled with it because nobody ran them; ``notes`` say what became of the
-    commands that a dead runner had left running.
+    commands that a dead runner had left running, and which checkouts it left on the session's branch.
     """
 
     before: Summary
@@ -116,7 +117,7 @@ async def _cancel(
         await opened.journal.flush()
     finally:
         await opened.hold.release()
-    return tuple(warning.message for warning in swept)
+    return (*(warning.message for warning in swept), *await left_checked_out(settings, state.workspace))
 
 
 async def _cancel_children(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
-from orchestra.errors import ConfigError
+from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.ports import Workspaces
 from orchestra.processes import process, tree
 from orchestra.run.state import RepoRecord
@@ -52,6 +52,27 @@ async def workspaces_of(
     return await prepare(
         settings.workspace, environment, setup, pipeline=None if known else pipeline, writer=writer
     )
+
+
+async def left_checked_out(settings: Settings, known: Mapping[str, RepoRecord]) -> list[str]:
+    """Return which checkouts a dead runner left on its session's branch (``in_place``), with the command back."""
+    notes = []
+    for repo in settings.workspace.repos if settings.workspace is not None else ():
+        if not repo.in_place or repo.name not in known:
+            continue
+        from orchestra.workspace.repos import locate, shell_path
+
+        record = known[repo.name]
+        try:
+            git = await locate(repo, own_environment())
+            head = await git.run("symbolic-ref", "-q", "--short", "HEAD", check=False)
+        except (ConfigError, WorkspaceError):
+            continue  # there is no checkout any more
+        if head.text == record.branch:
+            back = record.base_branch or f"--detach {record.base}"
+            command = f"git -C {shell_path(repo.path)} switch {back}"
+            notes.append(f"{repo.path} still has the branch {record.branch} checked out; go back: {command}")
+    return notes
 
 
 async def run_setup(command: str, folder: Path, *, environment: Mapping[str, str]) -> tuple[int, str]:
