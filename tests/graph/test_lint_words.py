@@ -6,8 +6,7 @@ import pytest
 from lint_cases import ENDS, edges, flow, found, marked, nodes, severities
 
 from orchestra.errors import Severity
-from orchestra.graph.attributes import EDGE, FIDELITIES, GRAPH, NODE, SHAPES
-from orchestra.graph.lint import BUILT_IN_TYPES
+from orchestra.graph.attributes import BUILT_IN_TYPES, EDGE, FIDELITIES, GRAPH, NODE, SHAPES
 
 
 def test_a_type_without_handler_is_a_warning_at_its_value() -> None:

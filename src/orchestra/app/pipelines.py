@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 from orchestra.app.plugins import HANDLERS, entry_points_of_ours, rules, transforms
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
+from orchestra.graph.attributes import BUILT_IN_TYPES
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.inputs import defaults
-from orchestra.graph.lint import BUILT_IN_TYPES, lint
+from orchestra.graph.lint import lint
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.transforms import transform
 from orchestra.run.secrets import Redactor

@@ -28,7 +28,7 @@ from orchestra.config.settings import Settings
 from orchestra.engine.loading import resolve
 from orchestra.engine.wiring import Handlers, Plan, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
-from orchestra.graph.attributes import OUR_TYPES
+from orchestra.graph.attributes import BUILT_IN_TYPES
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.model import Graph
 from orchestra.handlers.control import conditional, exit_
@@ -153,7 +153,7 @@ def own_keys_of(point: EntryPoint, handler: object) -> frozenset[str]:
 def cast_of(pipeline: Pipeline) -> Cast:
     """Return the nodes of a pipeline and of its children that a simulation script may name."""
     graph = pipeline.checked_graph()
-    ours = [node for node in graph.nodes.values() if graph.type_of(node.id) in OUR_TYPES - {"tool"}]
+    ours = [node for node in graph.nodes.values() if graph.type_of(node.id) in BUILT_IN_TYPES - {"tool"}]
     return Cast(
         nodes=graph.nodes,
         unasked={node.id for node in ours if not asks(graph, node)},

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from orchestra.graph.attributes import OUR_TYPES, SHAPES
+from orchestra.graph.attributes import BUILT_IN_TYPES, SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler, Store, Workspaces
 from orchestra.run.declare import Text
@@ -114,7 +114,7 @@ class Handlers:
         would look done.
         """
         wanted = graph.type_of(node_id)
-        if wanted in self.by_type or wanted in OUR_TYPES:
+        if wanted in self.by_type or wanted in BUILT_IN_TYPES:
             return wanted, self.by_type.get(wanted)
         shape = SHAPES.get(graph.nodes[node_id].shape, "codergen")
         return (shape, self.by_type[shape]) if shape in self.by_type else (wanted, None)

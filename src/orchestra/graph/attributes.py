@@ -48,8 +48,8 @@ SHAPES: dict[str, str] = {
 }
 """Which handler a shape picks (language.md#shapes-and-handlers)."""
 
-OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
-"""The types that are never run as something else (engine.md#handlers)."""
+BUILT_IN_TYPES = frozenset({*SHAPES.values(), "pipeline"})
+"""The handler types that come with the program; they are never run as something else (engine.md#handlers)."""
 
 DRAWN_SHAPES = frozenset(
     "Mcircle Mrecord assembly box3d cds circle cylinder doublecircle doubleoctagon egg ellipse fivepoverhang folder"

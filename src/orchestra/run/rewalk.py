@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestra.graph.attributes import OUR_TYPES, SHAPES
+from orchestra.graph.attributes import BUILT_IN_TYPES, SHAPES
 from orchestra.graph.choices import choices
 from orchestra.graph.model import Graph
 from orchestra.run.events import (
@@ -192,7 +192,7 @@ def _another_kind(graph: Graph, event: Event) -> str:
         return ""
     kind = graph.type_of(event.node)
     shape = SHAPES.get(graph.nodes[event.node].shape, "codergen")
-    if event.handler == kind or (kind not in OUR_TYPES and event.handler == shape):
+    if event.handler == kind or (kind not in BUILT_IN_TYPES and event.handler == shape):
         return ""
     return f"{event.node} ran as {event.handler}, but is {kind} now"
 

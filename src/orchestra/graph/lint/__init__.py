@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from orchestra.errors import Diagnostic, Severity
+from orchestra.graph.attributes import BUILT_IN_TYPES
 from orchestra.graph.collector import collector_paused
 from orchestra.graph.lint.branches import branch_escape, for_each, parallel_join
 from orchestra.graph.lint.causes import CAUSES, STRUCTURE, without_consequences
@@ -39,7 +40,7 @@ from orchestra.graph.lint.structure import (
     terminal_node,
 )
 from orchestra.graph.lint.styles import selector_matches, value_known
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, list_words, quote
+from orchestra.graph.lint.survey import Survey, list_words, quote
 from orchestra.graph.lint.templates import template_syntax
 from orchestra.graph.lint.values import value_of_node
 from orchestra.graph.lint.words import (
@@ -50,7 +51,7 @@ from orchestra.graph.lint.words import (
 )
 from orchestra.graph.model import Graph
 
-__all__ = ["BUILT_IN_TYPES", "RULES", "Rule", "in_order", "lint"]
+__all__ = ["RULES", "Rule", "in_order", "lint"]
 
 Rule: TypeAlias = Callable[[Graph], Iterable[Diagnostic]]
 """A custom rule."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 
 from orchestra.errors import Diagnostic, Edit, Span
-from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope
+from orchestra.graph.attributes import BUILT_IN_TYPES, EDGE, GRAPH, NODE, SHAPES, AttributeScope
 from orchestra.graph.lint.dialects import ADVICE, OUR_KEYS
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Owner, Survey, quote, swap_edit, warning
+from orchestra.graph.lint.survey import Owner, Survey, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.nearest import Vocabulary, edit_distance
 from orchestra.graph.parser.typed import Misfit, read_typed

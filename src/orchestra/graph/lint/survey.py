@@ -18,9 +18,6 @@ from orchestra.graph.model import Attribute, Edge, Graph, Node
 from orchestra.graph.nearest import Vocabulary
 from orchestra.graph.tokens import in_quotes
 
-BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}
-"""The handler types that come with the program (language.md#shapes-and-handlers)."""
-
 RETRIES = ("retry_target", "fallback_retry_target")
 """Attributes that name where a run goes back to, the first that names a node first."""
 

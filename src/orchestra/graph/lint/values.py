@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
 from orchestra.errors import Diagnostic, Span
+from orchestra.graph.attributes import BUILT_IN_TYPES
 from orchestra.graph.edits import inside
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Owner, Survey, quote, warn_of_part, warning
+from orchestra.graph.lint.survey import Owner, Survey, quote, warn_of_part, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.nearest import nearest
 
