@@ -21,3 +21,16 @@ def test_a_resumed_nodes_line_counts_what_was_paid_before() -> None:
     )
     assert agent_words(after, ended) == ("2 turns, 223 tokens, $0.0010",)
     assert agent_words(after) == ("2 turns, 110 tokens, $0.0004",)
+
+
+def test_a_resumed_nodes_line_counts_the_turns_that_its_conversation_had_before() -> None:
+    turn = {**TURN, "thread": "a#1.1"}
+    after = [
+        AgentTurnCompleted(**turn, number=2),
+        AgentResponded(**turn, number=3, tokens_in=100, tokens_out=10, cost_micros=400),
+        AgentTurnCompleted(**turn, number=3, tokens_in=100, tokens_out=10, cost_micros=400),
+    ]
+    ended = StageCompleted(
+        node="a", handler="codergen", visit=1, status="success", tokens_in=300, tokens_out=33, cost_micros=1400
+    )
+    assert agent_words(after, ended) == ("3 turns, 333 tokens, $0.0014",)

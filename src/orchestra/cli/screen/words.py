@@ -189,15 +189,25 @@ def agent_words(events: Sequence[Event], ended: StageCompleted | StageFailed | N
     """
     turns = [event for event in events if isinstance(event, AgentTurnCompleted)]
     failed = sum(bool(call.get("error")) for event in turns for call in event.tool_calls)
+    numbers = [event.number for event in turns if event.thread.startswith(f"{event.node}#{event.visit}.")]
     return tuple(
-        _used_words(_with_earlier(used, ended), failed) for used in usage_of(events).nodes.values() if used.turns
+        _used_words(_with_earlier(used, ended, max(numbers, default=0)), failed)
+        for used in usage_of(events).nodes.values()
+        if used.turns
     )
 
 
-def _with_earlier(used: RunUsage, ended: StageCompleted | StageFailed | None) -> RunUsage:
+def _with_earlier(used: RunUsage, ended: StageCompleted | StageFailed | None, number: int) -> RunUsage:
+    """Count what came before a resume; ``number`` is the newest turn's in a conversation of this visit alone."""
     if ended is None or ended.tokens_in + ended.tokens_out <= used.tokens_in + used.tokens_out:
         return used
-    return replace(used, tokens_in=ended.tokens_in, tokens_out=ended.tokens_out, cost_micros=ended.cost_micros)
+    return replace(
+        used,
+        turns=max(used.turns, number),
+        tokens_in=ended.tokens_in,
+        tokens_out=ended.tokens_out,
+        cost_micros=ended.cost_micros,
+    )
 
 
 def _used_words(used: RunUsage, failed: int) -> str:
