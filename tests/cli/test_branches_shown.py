@@ -10,6 +10,7 @@ from calls import call
 
 from orchestra.cli.screen.detail import branch_rows, say_branches
 from orchestra.run.events import (
+    EdgeSelected,
     Event,
     Meta,
     ParallelBranchCompleted,
@@ -80,7 +81,7 @@ def test_the_stream_of_events_names_the_branch_of_each(tmp_path: Path) -> None:
     assert by_branch == {"", "split/quick", "split/bad"}
 
 
-def test_a_branchs_row_names_its_current_node_and_a_later_visit_replaces_it() -> None:
+def test_a_branchs_row_names_its_current_or_next_node_and_a_later_visit_replaces_it() -> None:
     def told(path: str, event: Event) -> tuple[str, Recorded]:
         return path, Recorded(Meta(session="s", epoch=1, sequence=1, at=1, branch=path), event)
 
@@ -96,6 +97,8 @@ def test_a_branchs_row_names_its_current_node_and_a_later_visit_replaces_it() ->
     events.append(ended("b", "success"))
     rows = {row["branch"]: (row["status"], row["node"]) for row in branch_rows(events)}
     assert rows == {"split/a": ("", "later"), "split/b": ("success", "b")}
+    events.append(told("split/a", EdgeSelected(source="later", target="next", rule=1, reason="the only edge")))
+    assert branch_rows(events)[0]["node"] == "next"
 
 
 def test_of_many_branches_those_come_first_that_need_a_look(capsys: pytest.CaptureFixture[str]) -> None:

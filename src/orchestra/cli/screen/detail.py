@@ -274,7 +274,7 @@ SHOWN = 40
 def branch_rows(told: Iterable[tuple[str, Recorded]]) -> list[dict[str, Any]]:
     """Return the newest branch of each path, oldest first; ``told`` are events with their paths.
 
-    ``status`` is empty for one that has not ended; ``node`` is its current or last node.
+    ``status`` is empty for one that has not ended; ``node`` is its current, next or last node.
     """
     found: dict[str, dict[str, Any]] = {}
     for path, recorded in told:
@@ -283,6 +283,8 @@ def branch_rows(told: Iterable[tuple[str, Recorded]]) -> list[dict[str, Any]]:
                 found[path] = {"branch": path, "status": "", "node": target, "reason": "", "duration_ms": 0}
             case StageStarted(node=node) if path in found:
                 found[path]["node"] = node
+            case EdgeSelected(target=target) if path in found:
+                found[path]["node"] = target
             case PipelineCanceled(reason=reason) if path in found:
                 found[path] |= {"status": "canceled", "reason": reason}
             case ParallelBranchEnded() as event if path in found and not found[path]["status"]:
