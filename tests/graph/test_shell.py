@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.graph.shell import Expression, expressions
+from orchestra.graph.substitution import substitute, with_values
 
 X = "{{ last_response }}"
 NASTY = "a b  *?[x] $HOME $(echo run) `echo run` \"quoted\" 'single' \\ ; | & # é {{ goal }} !"
@@ -178,3 +179,16 @@ def test_deep_nesting_and_length_cost_no_more_than_they_must() -> None:
     assert [e.hazard for e in expressions(deep)] == ["$( )"]
     many = "".join(f"cat <<A{n} " for n in range(3_000)) + f"\n{X}"
     assert isinstance(expressions(many)[0], Expression)
+
+
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [
+        (f"echo {X}", "echo 'a b'"),
+        (f'echo "<{X}>"', 'echo "<a b>"'),
+        (f"echo '<{X}>'", "echo '<a b>'"),
+        (f"echo {X} {{{{ goal }}}}", "echo 'a b' \"$ORCHESTRA_V2\""),
+    ],
+)
+def test_a_command_is_read_with_the_values_that_are_texts(command: str, read: str) -> None:
+    assert with_values(substitute(command, expressions(command), {}), {"ORCHESTRA_V1": "a b"}) == read

@@ -113,7 +113,8 @@ def test_the_address_that_a_server_offers_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_prints_the_text_with_verdicts_without_a_remote(tmp_path: Path) -> None:
-    nodes = 'review [prompt="look"]\n' + tool("write", "echo new > c.txt") + "start -> write -> review -> exit"
+    command = r"printf 'a\351\n' > c.txt; test -n {{ last_response }} | cat"
+    nodes = 'review [prompt="look"]\n' + tool("write", command) + "start -> review -> write -> exit"
     project(tmp_path, nodes)
     repository(tmp_path / "code")
     (tmp_path / "s.yaml").write_text("nodes:\n  review: [{text: 'Looks good | ship it'}]\n")
@@ -122,4 +123,6 @@ def test_a_dry_run_prints_the_text_with_verdicts_without_a_remote(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "nothing is pushed or created" in done.stdout
     assert "| review | success | Looks good \\| ship it |" in done.stdout
+    shown = r"printf 'a\351\n' > c.txt; test -n 'Looks good \| ship it' \| cat"
+    assert f"| write | success | `{shown}`: exit code 0 |" in done.stdout
     assert call(tmp_path, "pr", "last").returncode == 2

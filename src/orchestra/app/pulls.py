@@ -17,6 +17,7 @@ from orchestra.app.workspaces import own_environment
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
 from orchestra.graph.report import dollars, plural
+from orchestra.graph.substitution import with_values
 from orchestra.ports import Store
 from orchestra.run.events import (
     Event,
@@ -161,7 +162,7 @@ async def _body(state: RunState, repo: SessionBranches, events: Sequence[Recorde
     base = await _common(repo)
     stat = await diffstat(repo.git, base, repo.tip)
     log = await repo.git.run("log", "--reverse", "--no-merges", "--format=- %s", f"{base}..{repo.tip}", "--")
-    rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in _nodes(one.event for one in events))
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in _nodes(one.event for one in events))
     goal = f"{state.goal}\n\n" if state.goal else ""
     cost = f", {dollars(side.cost_micros, 4)}, {plural(side.tokens, 'token')}" if side.tokens else ""
     cost = ", simulated: no model was asked" if state.simulated else cost
@@ -180,7 +181,7 @@ async def _common(repo: SessionBranches) -> str:
 
 
 def _nodes(events: Iterable[Event]) -> list[tuple[str, str, str]]:
-    """Each node that did something, as it ended last: name, outcome, and its verdict or its command."""
+    """Each node that did something, as it ended last: name, outcome, and its verdict or its command; as cells."""
     commands: dict[str, str] = {}
     codes: dict[str, int] = {}
     found: dict[str, tuple[str, str]] = {}
@@ -188,7 +189,8 @@ def _nodes(events: Iterable[Event]) -> list[tuple[str, str, str]]:
     for event in events:
         match event:
             case ToolStarted():
-                commands[event.node] = event.command if isinstance(event.command, str) else event.command.preview
+                command = event.command if isinstance(event.command, str) else event.command.preview
+                commands[event.node] = with_values(command, event.values)
             case ToolExecuted():
                 codes[event.node] = event.exit_code
             case StageCompleted() | StageFailed() if event.handler not in ("start", "exit", "conditional"):
@@ -197,7 +199,7 @@ def _nodes(events: Iterable[Event]) -> list[tuple[str, str, str]]:
             case _:
                 continue
     return [
-        (node, outcome + (f" ({visits[node]} visits)" if visits[node] > 1 else ""), said)
+        (_cell(node), _cell(outcome + (f" ({visits[node]} visits)" if visits[node] > 1 else "")), said)
         for node, (outcome, said) in found.items()
     ]
 
@@ -207,15 +209,26 @@ def _end_of(
 ) -> tuple[str, str]:
     if event.handler == "tool" and event.node in codes:
         outcome = "fail" if isinstance(event, StageFailed) else event.status
-        return outcome, f"`{commands.get(event.node, '')}`: exit code {codes[event.node]}"
+        return outcome, f"{_code_cell(commands.get(event.node, ''))}: exit code {codes[event.node]}"
     if isinstance(event, StageFailed):
-        return "fail", event.failure_reason
+        return "fail", _cell(event.failure_reason)
     response = event.response if isinstance(event.response, str) else event.response.preview
-    return event.word or event.status, event.preferred_label or event.notes or response
+    return event.word or event.status, _cell(event.preferred_label or event.notes or response)
 
 
 def _cell(text: str) -> str:
     """Text in one cell of a Markdown table."""
+    return _cut(text).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _code_cell(text: str) -> str:
+    """A command in one cell of a Markdown table: only pipes are escaped in code."""
+    line = _cut(text).replace("|", "\\|")
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    pad = " " if len(fence) > 1 else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _cut(text: str) -> str:
     line = " ".join(text.split())
-    line = line if len(line) <= SAID else line[: SAID - 1].rstrip() + "…"
-    return line.replace("\\", "\\\\").replace("|", "\\|")
+    return line if len(line) <= SAID else line[: SAID - 1].rstrip() + "…"

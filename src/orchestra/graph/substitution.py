@@ -6,6 +6,8 @@ stands in. Only ``| raw`` puts a value into the text itself.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 
 from orchestra.graph.shell import Expression
@@ -34,6 +36,21 @@ def substitute(command: str, found: Sequence[Expression], raw: Mapping[str, str]
         at = expression.end
     parts.append(command[at:])
     return "".join(parts)
+
+
+_REFERENCE = re.compile(rf"""'"\$({PREFIX}\d+)"'|"\$({PREFIX}\d+)"|\$\{{({PREFIX}\d+)\}}""")
+
+
+def with_values(command: str, values: Mapping[str, object]) -> str:
+    """A substituted command as a person reads it: with the values, by variable, that are short texts."""
+
+    def value_of(found: re.Match[str]) -> str:
+        value = values.get(found[1] or found[2] or found[3])
+        if not isinstance(value, str):
+            return found[0]
+        return shlex.quote(value) if found[2] else value
+
+    return _REFERENCE.sub(value_of, command)
 
 
 def _reference(expression: Expression, variable: str) -> str:

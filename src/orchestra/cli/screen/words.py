@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from orchestra.cli.terminal import one_line
 from orchestra.graph.report import dollars, duration_words, plural
+from orchestra.graph.substitution import with_values
 from orchestra.run import events
 from orchestra.run.commands import STDERR, STDOUT
 from orchestra.run.events import (
@@ -368,7 +369,7 @@ WORDS: Mapping[type[Event], Words] = {
         e.current_node,
         f"{plural(e.completed, 'node')} done" + (", whole state" if e.state is not None else ""),
     ),
-    events.ToolStarted: _of_node(lambda e: _text_of(e.command)),
+    events.ToolStarted: _of_node(lambda e: with_values(_text_of(e.command), e.values)),
     events.ToolExecuted: _of_node(lambda e: _command_words(e)),
     events.AgentResponded: _of_node(lambda e: f"turn {e.number}: {e.model} answered, {usage_words(e)}"),
     events.AgentToolEnded: _of_node(lambda e: f"turn {e.number}: {e.tool}{_why_failed(e)}"),
