@@ -146,19 +146,36 @@ def test_a_repository_cloned_afresh_gets_the_worktree_again_and_what_was_in_its_
     assert f"{folder}.kept-1" in done.stdout + done.stderr
 
 
-def test_commits_from_which_a_child_in_a_branch_continues_are_not_rescued(tmp_path: Path) -> None:
-    slow = f"test -e {tmp_path}/go || {{ touch {tmp_path}/ready; sleep 60; }}; echo 2 > two.txt"
+def killed_in_a_child(folder: Path) -> Path:
+    """A repository in which the second node of a child, itself in a branch, was cut off."""
+    slow = f"test -e {folder}/go || {{ touch {folder}/ready; sleep 60; }}; echo 2 > two.txt"
     nodes = 'fan [shape=component] meet [shape=tripleoctagon] a [type=pipeline, stack.child_dotfile="kid.dot"]\n'
     nodes += tool("b", "true") + "start -> fan fan -> a -> meet fan -> b -> meet meet -> exit"
-    code = repository(project(tmp_path, nodes) / "code")
+    code = repository(project(folder, nodes) / "code")
     kid = row(("first", "echo 1 > one.txt"), ("second", slow))
-    (tmp_path / "kid.dot").write_text(f"digraph kid {{ start [shape=Mdiamond] exit [shape=Msquare]\n{kid}\n}}")
-    killed_at(tmp_path, tmp_path / "ready")
-    (tmp_path / "go").touch()
+    (folder / "kid.dot").write_text(f"digraph kid {{ start [shape=Mdiamond] exit [shape=Msquare]\n{kid}\n}}")
+    killed_at(folder, folder / "ready")
+    (folder / "go").touch()
+    return code
+
+
+def test_commits_from_which_a_child_in_a_branch_continues_are_not_rescued(tmp_path: Path) -> None:
+    code = killed_in_a_child(tmp_path)
     assert resumed(tmp_path)["status"] == "success"
     assert git(code, "for-each-ref", "refs/orchestra/rescue/") == ""
     (branch,) = git(code, "for-each-ref", "--format=%(refname)", "refs/heads/orchestra/p/").split("\n")[:1]
     assert {"one.txt", "two.txt"} <= set(git(code, "ls-tree", "--name-only", branch).split("\n"))
+
+
+def test_commits_of_a_child_that_is_not_continued_are_rescued(tmp_path: Path) -> None:
+    code = killed_in_a_child(tmp_path)
+    text = (tmp_path / "p.dot").read_text()
+    changed = text.replace(
+        'type=pipeline, stack.child_dotfile="kid.dot"', 'shape=parallelogram, tool_command="true"'
+    )
+    (tmp_path / "p.dot").write_text(changed)
+    ended = resumed(tmp_path, "--graph", "p.dot")
+    assert git(code, "show", f"refs/orchestra/rescue/{ended['session']}/1:one.txt") == "1"
 
 
 def test_commits_added_to_the_branch_from_outside_are_rescued(tmp_path: Path) -> None:

@@ -57,17 +57,17 @@ async def cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncItera
             yield plan, branch
 
 
-async def commits_below(store: Store, state: RunState) -> tuple[str, ...]:
+async def commits_below(store: Store, plan: Plan, state: RunState) -> tuple[str, ...]:
     """Return the commits from which the child of a session's current node continues, and that one's child (W7)."""
     stage = state.stage
     child = state.children.get(stage.node) if stage is not None else None
-    if stage is None or child is None or child.status or child.seen or not same_attempt(child, stage):
+    if stage is None or stage.refused or child is None or stage.node not in plan.children:
+        return ()
+    if child.status or child.seen or not same_attempt(child, stage):
         return ()
     _place, loaded = await newest_of_chain(store, place_of(child))
-    if over(loaded.state, child.again):
-        return ()
     own = (known.commit for known in loaded.state.workspace.values())
-    return (*own, *await commits_below(store, loaded.state))
+    return (*own, *await commits_below(store, plan.children[stage.node][0], loaded.state))
 
 
 def over(state: RunState, again: int) -> bool:

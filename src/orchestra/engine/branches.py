@@ -251,7 +251,7 @@ class FanOut:
             return above
         name = f"{self.node}.{step.visit}.{step.attempt}.{plan.id}"
         state = journal.state
-        held = await commits_below(self.wiring.store, state)
+        held = await commits_below(self.wiring.store, self.plan, state)
         found = await above.branch(name, journal.record, state.workspace, keep=in_a_turn(state), held=held)
         await journal.flush()
         return found

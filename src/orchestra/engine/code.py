@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from orchestra.engine.below import commits_below
 from orchestra.engine.journal import Journal
 from orchestra.engine.stage import Stage
+from orchestra.engine.wiring import Plan
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Workspace, Workspaces
@@ -38,7 +39,7 @@ SHARED = frozenset({"pipeline", "stack.manager_loop"})
 """Types whose child commits what it changes, on the same branch."""
 
 
-async def open_workspace(workspaces: Workspaces | None, journal: Journal) -> Workspace | None:
+async def open_workspace(workspaces: Workspaces | None, journal: Journal, plan: Plan) -> Workspace | None:
     """The workspace of a session that is about to be walked; None where no repository is configured.
 
     Raises ``WorkspaceError`` and ``ConfigError`` where a worktree cannot be put where the record says.
@@ -51,7 +52,7 @@ async def open_workspace(workspaces: Workspaces | None, journal: Journal) -> Wor
         pipeline=state.pipeline,
         known=state.workspace,
         keep=in_a_turn(state),
-        held=await commits_below(journal.store, state),
+        held=await commits_below(journal.store, plan, state),
         record=journal.record,
         settle=journal.flush,
     )

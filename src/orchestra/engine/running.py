@@ -117,7 +117,7 @@ class Run:
         journal = self.opened.journal
         try:
             if self._shared is None:
-                workspace = await open_workspace(self.wiring.workspaces, journal)
+                workspace = await open_workspace(self.wiring.workspaces, journal, self.plan)
             else:
                 workspace = await share_workspace(self._shared, journal)
         except (WorkspaceError, ConfigError) as error:
