@@ -72,3 +72,21 @@ def test_records_on_a_server_are_not_ours_to_remove(tmp_path: Path) -> None:
     done = call(tmp_path, "cleanup", "--sessions", ORCHESTRA_CXDB_PATH="", ORCHESTRA_CXDB_URL="http://127.0.0.1:9")
     assert done.returncode == 2
     assert "store in a folder" in done.stderr
+
+
+def test_a_damaged_session_is_named_and_stays_and_the_others_go(tmp_path: Path) -> None:
+    without_git(tmp_path, tool("write", "echo $RANDOM$RANDOM") + "start -> write -> exit")
+    pack = tmp_path / "store" / "blobs" / "blobs.pack"
+    first, damaged = run(tmp_path)["session"], run(tmp_path)["session"]
+    end = pack.stat().st_size
+    last = run(tmp_path)["session"]
+    content = bytearray(pack.read_bytes())
+    content[end - 8] ^= 0xFF
+    pack.write_bytes(content)
+    done = call(tmp_path, "cleanup", "--sessions", "--older-than", "0", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"keep    {damaged}" in done.stdout
+    assert "blobs.pack" in done.stdout
+    assert f"removed {first}" in done.stdout
+    assert f"removed {last}" in done.stdout
+    assert sessions(tmp_path) == [damaged]

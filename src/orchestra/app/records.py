@@ -21,7 +21,7 @@ from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.engine.archives import COMING_ALONG
 from orchestra.engine.gaps import own_branches
 from orchestra.engine.sessions import Row, rows, summarize
-from orchestra.errors import ConfigError
+from orchestra.errors import ConfigError, Damaged
 from orchestra.graph.report import duration_words
 from orchestra.ports import Store
 from orchestra.run.views import ENDED, Phase
@@ -73,17 +73,17 @@ async def clean_records(settings: Settings, *, older_ms: int, remove: bool) -> R
         going = [record for record in found if not record.kept]
         if not remove or not going:
             return Removal(records=found, expired=_delete_expired(settings.store) if remove else ())
-        gone = [await _export(store, settings.store, record) for record in going]
+        exported = {record.session: await _export(store, settings.store, record) for record in going}
+        found = [exported.get(record.session, record) for record in found]
+        gone = [record for record in exported.values() if not record.kept]
         contexts: set[int] = set()
         for record in gone:
             for row in record.rows:
                 contexts |= {row.context_id, row.mailbox, *await own_branches(store, row.context_id)}
-        pruned = await store.prune(contexts)
+        pruned = await store.prune(contexts) if gone else None
     finally:
         await store.close()
-    files = {record.session: record for record in gone}
-    expired = _delete_expired(settings.store)
-    return Removal(records=[files.get(one.session, one) for one in found], pruned=pruned, expired=expired)
+    return Removal(records=found, pruned=pruned, expired=_delete_expired(settings.store))
 
 
 async def _find_records(store: Store, settings: Settings, older_ms: int) -> list[SessionRecord]:
@@ -96,20 +96,28 @@ async def _find_records(store: Store, settings: Settings, older_ms: int) -> list
     now = SystemClock().now_ms()
     found = []
     for context, family in families.items():
-        ends = [await summarize(store, row, now) for row in family]
+        record = SessionRecord(
+            session=known[context].session, pipeline=known[context].pipeline, rows=tuple(family), age_ms=0
+        )
+        try:
+            ends = [await summarize(store, row, now) for row in family]
+        except Damaged as error:
+            found.append(replace(record, kept=_unreadable(error)))
+            continue
         age = now - max(one.last_ms for one in ends)
         going_on = next((one.phase for one in ends if one.phase not in ENDED | {Phase.RESTARTED}), None)
-        record = SessionRecord(
-            session=known[context].session, pipeline=known[context].pipeline, rows=tuple(family), age_ms=age
-        )
         if going_on is not None:
             kept = f"the session is {going_on}"
         elif age < older_ms:
             kept = f"it ended {duration_words(age)} ago"
         else:
             kept = _reason_to_keep(family, listed, left)
-        found.append(replace(record, kept=kept))
+        found.append(replace(record, age_ms=age, kept=kept))
     return found
+
+
+def _unreadable(error: Damaged) -> str:
+    return f"its record is damaged: {error.message}"
 
 
 def _first(row: Row, known: Mapping[int, Row]) -> Row:
@@ -149,11 +157,14 @@ async def _sessions_in_git(settings: Settings) -> dict[str, str]:
 
 
 async def _export(store: Store, place: Path, record: SessionRecord) -> SessionRecord:
-    """The record in a file, durably, before anything is taken out of the store."""
+    """The record in a file, durably, before anything is taken out of the store; a damaged one is kept."""
     folder = place / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{record.session}{SUFFIX}"
-    await export_session(store, record.session, file)
+    try:
+        await export_session(store, record.session, file)
+    except Damaged as error:
+        return replace(record, kept=_unreadable(error))
     for path in (file, folder):
         opened = os.open(path, os.O_RDONLY)
         try:

@@ -44,6 +44,7 @@ from orchestra.cxdb.format.layout import (
     turn_record,
 )
 from orchestra.cxdb.format.packing import digest_of
+from orchestra.errors import Damaged
 
 PRUNING = "orchestra/PRUNING"
 """New files are whole: they go into the place of the old ones."""
@@ -74,7 +75,7 @@ def prune(directory: Directory, contexts: Collection[int], blob: Callable[[bytes
     """Remove contexts, under the lock and with an empty log; ``blob`` reads one by its hash.
 
     What other contexts have in common with them stays. The directory cannot be used afterwards. Raises ``Damaged``
-    where a record cannot be read, before anything is changed.
+    where a turn's record cannot be read, before anything is changed. Damaged blobs that other contexts need stay.
     """
     before = sum(directory.sizes()[number] for number in WRITTEN)
     kept = _turns_kept(directory, contexts)
@@ -177,10 +178,17 @@ def _blobs_gone(directory: Directory, kept: bytearray, blob: Callable[[bytes], b
 
 
 def _reachable(start: set[bytes], among: set[bytes], blob: Callable[[bytes], bytes]) -> set[bytes]:
-    """Blobs and those ``among`` others that they name, directly or by way of one another."""
+    """Blobs and those ``among`` others that they name, directly or by way of one another.
+
+    A damaged one names none: nobody can follow it.
+    """
     found, waiting = set(start), list(start)
     while waiting:
-        for name in _HEX.findall(blob(waiting.pop())):
+        try:
+            names = _HEX.findall(blob(waiting.pop()))
+        except Damaged:
+            continue
+        for name in names:
             digest = bytes.fromhex(name.decode())
             if digest in among and digest not in found:
                 found.add(digest)
