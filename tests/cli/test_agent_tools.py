@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def test_tools_lists_what_each_agent_has_and_where_it_comes_from(folder: Path) -> None:
     done = call(folder, "tools", "p.dot", "--json")
     assert done.returncode == 0, done.stderr
-    had = {(one["node"], one["name"]): one for one in json.loads(done.stdout)}
+    had = {(one["node"], one["name"]): one for one in json.loads(done.stdout)["tools"]}
     assert had["fix", "run-tests"]["origin"].endswith("orchestra.yaml")
     assert had["fix", "db:query"]["origin"] == "MCP server db"
     assert had["fix", "shell"]["origin"] == "built in"

@@ -45,7 +45,7 @@ def tools(
     every = node_tools(graph, settings, folder, Redactor(settings.secrets))
     rows = [row for row in every if node in ("", row.node)]
     if as_json:
-        say_json([asdict(row) for row in rows])
+        say_json({"tools": [asdict(row) for row in rows]})
     elif rows:
         _say_table(rows)
     else:
