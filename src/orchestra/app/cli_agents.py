@@ -124,5 +124,6 @@ def cli_agents(
         keys=frozenset(settings.key_names) | KEYS,
         rules=rules,
         policy=settings.sandbox,
+        store=settings.store,
         tools=tools,
     )

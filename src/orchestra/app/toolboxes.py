@@ -41,6 +41,7 @@ def tool_settings(settings: Settings, environment: Mapping[str, str] = os.enviro
     return ToolSettings(
         base=base,
         state=state_directory(environment),
+        store=settings.store,
         shell_tools=tuple(shell),
         modules=config.tools_module,
         servers=specs_of(servers, where, environment=environment),

@@ -65,7 +65,7 @@ class CliAgents:
     """The backend of command-line agents.
 
     ``named`` says which agent a task's node uses, ``folders`` where it works, by repository; ``keys`` are the
-    variables of all providers' keys. Raises ``ConfigError`` in ``named``.
+    variables of all providers' keys, ``store`` the folder of the run's record. Raises ``ConfigError`` in ``named``.
     """
 
     named: Callable[[AgentTask], Cli]
@@ -74,6 +74,7 @@ class CliAgents:
     keys: frozenset[str]
     rules: Callable[[AgentTask], Rules]
     policy: Policy = no_sandbox
+    store: Path | None = None
     tools: Callable[[AgentTask], AbstractAsyncContextManager[Toolset]] | None = None
     """Opens the node's own tools, offered in addition to the program's; None if there are none."""
     grace: float = GRACE
@@ -134,7 +135,7 @@ class _Attempt:
         self._report: Mapping[str, Any] | None = None
         self._unanswered = ""
         """Its last text, if that is recorded and a person has not answered it yet."""
-        self._tracker = WriteTracker(self._folders)
+        self._tracker = WriteTracker(self._folders, backend.store)
         self._transcript = Transcript(
             cli=cli.name,
             provider=cli.provider,

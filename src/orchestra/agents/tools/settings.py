@@ -56,12 +56,13 @@ class ServerSpec:
 class ToolSettings:
     """All settings of tools.
 
-    ``base`` is the folder of the settings, ``state`` where trust is kept; ``cut`` is how many characters of a
-    tool's result a model gets, ``seconds`` how long a built-in tool may take.
+    ``base`` is the folder of the settings, ``state`` where trust is kept, ``store`` that of runs; ``cut``
+    is how many characters of a tool's result a model gets, ``seconds`` how long a built-in tool may take.
     """
 
     base: Path = Path()
     state: Path = Path()
+    store: Path | None = None
     shell_tools: tuple[ShellToolSpec, ...] = ()
     modules: tuple[str, ...] = ()
     servers: Mapping[str, ServerSpec] = field(default_factory=dict)

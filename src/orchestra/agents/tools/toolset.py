@@ -111,7 +111,7 @@ class Toolbox:
             folders=folders,
             environment=self.environment,
             redactor=self.redactor,
-            tracker=WriteTracker(folders),
+            tracker=WriteTracker(folders, self.settings.store),
             session=scope.session,
             sandbox=policy(
                 self.settings.sandbox, self.settings.network, list(folders.values()), self.settings.readable

@@ -52,10 +52,11 @@ class WriteTracker:
     repositories.
 
     Whether a folder is a repository is decided once: one that an agent makes there is never asked, as git would
-    run what its settings say.
+    run what its settings say. What the run itself writes to its ``store`` in one of the folders does not count.
     """
 
     folders: Mapping[str, Path]
+    store: Path | None = None
     written: dict[str, None] = field(default_factory=dict)
     repositories: dict[str, bool] = field(default_factory=dict)
 
@@ -98,9 +99,15 @@ class WriteTracker:
     async def look(self, repo: str) -> FolderState:
         """A folder as it is now."""
         folder = self.folders[repo]
-        if self.repositories[repo]:
-            return await asyncio.to_thread(_by_git, folder)
-        return await asyncio.to_thread(_by_scan, folder)
+        read = _by_git if self.repositories[repo] else _by_scan
+        return await asyncio.to_thread(read, folder, self._store_in(folder))
+
+    def _store_in(self, folder: Path) -> str:
+        """The path of the store in a folder; empty where it is elsewhere."""
+        if self.store is None:
+            return ""
+        path = os.path.relpath(os.path.realpath(self.store), os.path.realpath(folder))
+        return "" if path in (".", "..") or path.startswith("../") else path
 
     async def differing(self, repo: str, before: FolderState, after: FolderState) -> list[str]:
         """The files that are not as they were."""
@@ -149,12 +156,12 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
 
 
-def _by_git(folder: Path) -> FolderState:
+def _by_git(folder: Path, store: str) -> FolderState:
     status = _git(
         folder, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", "."
     )
     if not status:
-        return _by_scan(folder)
+        return _by_scan(folder, store)
     commit, paths = "", []
     for entry in status.split("\0"):
         if entry.startswith("# branch.oid "):
@@ -167,7 +174,7 @@ def _by_git(folder: Path) -> FolderState:
             paths.append(entry[2:])
     prefix = _git(folder, "rev-parse", "--show-prefix").rstrip("\n")
     inside = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    return FolderState(commit, {path: _facts(folder / path) for path in inside if not _is_skipped(path)})
+    return FolderState(commit, {path: _facts(folder / path) for path in inside if not _is_skipped(path, store)})
 
 
 def _committed_files(folder: Path, before: str, after: str) -> set[str]:
@@ -177,11 +184,11 @@ def _committed_files(folder: Path, before: str, after: str) -> set[str]:
     return {path for path in listed.split("\0") if path and not _is_skipped(path)}
 
 
-def _is_skipped(path: str) -> bool:
-    return path.partition("/")[0] in SKIPPED
+def _is_skipped(path: str, store: str = "") -> bool:
+    return path.partition("/")[0] in SKIPPED or bool(store and path.startswith(f"{store}/"))
 
 
-def _by_scan(folder: Path) -> FolderState:
+def _by_scan(folder: Path, store: str) -> FolderState:
     files: dict[str, Facts | None] = {}
     pending = [""]
     while pending and len(files) < MOST_FILES:
@@ -191,7 +198,7 @@ def _by_scan(folder: Path) -> FolderState:
                 for entry in entries:
                     path = f"{here}/{entry.name}" if here else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if entry.name not in SKIPPED:
+                        if entry.name not in SKIPPED and path != store:
                             pending.append(path)
                     else:
                         files[path] = _of(entry.stat(follow_symlinks=False))
