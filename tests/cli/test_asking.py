@@ -147,3 +147,13 @@ def test_last_is_named_where_it_is_a_session_of_another_folder(tmp_path: Path) -
         done = call(other, *command, one)
         assert (done.returncode, str(there / "p.dot") in done.stderr) == (0, True), done.stderr
     assert call(there, "cancel", "last", one).stderr == ""
+
+
+def test_a_request_to_last_reads_no_more_of_a_damaged_session_than_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(GATE)
+    call(tmp_path, "run", "p.dot", "-q", "--no-input")
+    pack = tmp_path / "store" / "blobs" / "blobs.pack"
+    content = bytearray(pack.read_bytes())
+    content[5] ^= 0xFF  # of the first record, which the newest ones do not need
+    pack.write_bytes(content)
+    assert call(tmp_path, "steer", "last", "faster").returncode == 0

@@ -98,6 +98,7 @@ def test_a_turn_beside_a_damaged_one_is_shown(whole: Path, tmp_path: Path) -> No
     refused = call(tmp_path, "show", f"last:{gap}")
     assert refused.returncode == 6
     assert "blobs.pack" in refused.stderr
+    assert "--store store" in call(tmp_path, "log", "last", "--store", "store").stderr
 
 
 def test_a_session_whose_end_is_damaged_asks_for_attention(whole: Path, tmp_path: Path) -> None:

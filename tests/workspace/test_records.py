@@ -90,3 +90,14 @@ def test_a_damaged_session_is_named_and_stays_and_the_others_go(tmp_path: Path) 
     assert f"removed {first}" in done.stdout
     assert f"removed {last}" in done.stdout
     assert sessions(tmp_path) == [damaged]
+
+
+def test_an_error_of_the_store_suggests_a_command_that_names_the_store(tmp_path: Path) -> None:
+    run(without_git(tmp_path, "start -> exit"))
+    turns = tmp_path / "store" / "turns" / "turns.log"
+    content = bytearray(turns.read_bytes())
+    content[85] ^= 0xFF  # of the second turn
+    turns.write_bytes(content)
+    refused = call(tmp_path, "cleanup", "--sessions", "--older-than", "0", "--yes", "--store", "store")
+    assert refused.returncode == 6
+    assert "orchestra doctor --store store" in refused.stderr

@@ -8,7 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from orchestra.config.settings import Overrides, Settings, settle
 from orchestra.cxdb.embedded.files import trouble
 from orchestra.engine.loading import load
 from orchestra.engine.sessions import find, rows
-from orchestra.errors import ConfigError, OrchestraError, SessionNotFound, StoreError, StoreUnreachable
+from orchestra.errors import ConfigError, Damaged, OrchestraError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.graph.report import duration_words
 from orchestra.ports import Store
 from orchestra.run.events import StoreSilent
@@ -116,7 +116,8 @@ class StoreAccess:
             try:
                 if session == "last" and not read_only:
                     row = await find(store, session)
-                    self.say_origin(row.session, (await load(store, row.context_id)).state.file)
+                    with suppress(Damaged):  # `act` may need none of what cannot be read
+                        self.say_origin(row.session, (await load(store, row.context_id)).state.file)
                 return await act(store)
             finally:
                 await store.close()

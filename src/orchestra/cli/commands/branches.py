@@ -187,7 +187,8 @@ def _clean_records(options: OutputOptions, older_ms: int, again: str, *, yes: bo
 
 
 def _records(at: StoreAccess, older_ms: int, yes: bool) -> Removal:
-    return asyncio.run(clean_records(at.settings, older_ms=older_ms, remove=yes))
+    with at.aiming():
+        return asyncio.run(clean_records(at.settings, older_ms=older_ms, remove=yes))
 
 
 def _say_removed(removed: int, kept: int, options: str, *, yes: bool, more: str = "") -> None:

@@ -253,21 +253,21 @@ def _show_log(at: StoreAccess, session: str, json: str) -> int:
     turns = [turn for _path, turn in found]
     if json:
         _json_log(name, turns, stream=json == "stream")
-        return _readable(turns)
+        return _readable(turns, at)
     longest = max((len(str(turn.depth)) for turn in turns), default=1)
     fit, indent = room(), " " * (longest + 2)
     names = len("ParallelBranchCompleted") if fit >= WIDE and any(path for path, _turn in found) else 17
     lines = (_line(turn, longest, names, path) for path, turn in found)
     say("\n".join(part for line in lines for part in wrap("", line, fit, indent)))
-    return _readable(turns)
+    return _readable(turns, at)
 
 
-def _readable(turns: list[Legible]) -> int:
+def _readable(turns: list[Legible], at: StoreAccess) -> int:
     """The exit code: what could be read was shown, and what could not is said."""
     gaps = [turn for turn in turns if isinstance(turn, Gap)]
     if not gaps:
         return 0
-    complain(f"{plural(len(gaps), 'turn')} cannot be read; find all damage: orchestra doctor --deep")
+    complain(f"{plural(len(gaps), 'turn')} cannot be read; find all damage: orchestra doctor --deep{at.aim}")
     return STORE
 
 
