@@ -11,18 +11,8 @@ from pathlib import Path
 from orchestra.errors import WorkspaceError
 from orchestra.ports import CommitResult, NewCommit
 from orchestra.workspace.durable import commits_synced, names_synced, now_ns
-from orchestra.workspace.git import failure
-from orchestra.workspace.worktrees import (
-    IDENTITY,
-    Tree,
-    changes_of,
-    list_bytes,
-    move,
-    new_repositories,
-    rescue_before,
-    stage_all,
-    unstage,
-)
+from orchestra.workspace.git import changes_of, failure, list_bytes, new_repositories, stage_all, unstage
+from orchestra.workspace.worktrees import IDENTITY, Tree, move, rescue_before
 
 SUBJECT = 72
 """Characters of a commit message's first line."""

@@ -243,3 +243,40 @@ async def version(environment: Mapping[str, str]) -> tuple[int, ...]:
     if number < OLDEST:
         raise WorkspaceError(f"git {done.text.removeprefix('git version ')} is too old: 2.38 or newer is needed")
     return number
+
+
+_NO_COMMIT = re.compile(r"error: '(.*?)/?' does not have a commit checked out")
+_GITLINK = "160000"
+
+
+async def stage_all(git: Git) -> tuple[list[str], str]:
+    """Stage all changes; the nested repositories without a commit, which are left out, and any other error."""
+    arguments = ("add", "--all", "--sparse", "--ignore-errors", "--", ".")
+    done = await git.run(*arguments, check=False)
+    errors = [line for line in done.err.splitlines() if line.startswith("error:")]
+    nested = [found[1] for line in errors if (found := _NO_COMMIT.match(line))]
+    return nested, failure(arguments, done) if done.code and len(nested) < max(1, len(errors)) else ""
+
+
+def changes_of(items: Sequence[str]) -> list[tuple[str, str]]:
+    """The paths of a raw difference, with the mode of new ones, else empty."""
+    return [
+        (path, head.split(" ")[1] if head.startswith(":000000") else "")
+        for head, path in zip(items[::2], items[1::2], strict=True)
+    ]
+
+
+def new_repositories(changes: Sequence[tuple[str, str]]) -> list[str]:
+    """Nested repositories that were staged: a commit would not contain their files."""
+    return [name for name, mode in changes if mode == _GITLINK]
+
+
+async def unstage(git: Git, names: Sequence[str]) -> None:
+    """Put paths of the index back to what the commit has."""
+    given = list_bytes(names)
+    await git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=given)
+
+
+def list_bytes(names: Sequence[str]) -> bytes:
+    """Paths as git reads them from its input."""
+    return b"".join(os.fsencode(name) + b"\0" for name in names)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from orchestra.errors import WorkspaceError
 from orchestra.workspace.cleanup import own_repositories
 from orchestra.workspace.durable import names_synced, now_ns
-from orchestra.workspace.git import Git, failure
+from orchestra.workspace.git import Git, changes_of, failure, new_repositories, stage_all, unstage
 from orchestra.workspace.repos import Repo, admin_of, checkouts, no_symlink, read_tip, worktree
 
 IDENTITY: Mapping[str, str] = {
@@ -32,9 +31,6 @@ RESCUE = "refs/orchestra/rescue"
 TRASH = "refs/orchestra/trash"
 LOCKED = 0.05
 """Seconds after which a ref that another process holds is tried again."""
-
-_NO_COMMIT = re.compile(r"error: '(.*?)/?' does not have a commit checked out")
-_GITLINK = "160000"
 
 TRIES = 100
 
@@ -306,39 +302,6 @@ async def uncommitted(git: Git, message: str) -> tuple[str, list[str]]:
     if written.code or written.text == head:
         return "", nested
     return (await git.run("commit-tree", written.text, "-p", "HEAD", "-m", message, more=IDENTITY)).text, nested
-
-
-async def stage_all(git: Git) -> tuple[list[str], str]:
-    """Stage all changes; the nested repositories without a commit, which are left out, and any other error."""
-    arguments = ("add", "--all", "--sparse", "--ignore-errors", "--", ".")
-    done = await git.run(*arguments, check=False)
-    errors = [line for line in done.err.splitlines() if line.startswith("error:")]
-    nested = [found[1] for line in errors if (found := _NO_COMMIT.match(line))]
-    return nested, failure(arguments, done) if done.code and len(nested) < max(1, len(errors)) else ""
-
-
-def changes_of(items: Sequence[str]) -> list[tuple[str, str]]:
-    """The paths of a raw difference, with the mode of new ones, else empty."""
-    return [
-        (path, head.split(" ")[1] if head.startswith(":000000") else "")
-        for head, path in zip(items[::2], items[1::2], strict=True)
-    ]
-
-
-def new_repositories(changes: Sequence[tuple[str, str]]) -> list[str]:
-    """Nested repositories that were staged: a commit would not contain their files."""
-    return [name for name, mode in changes if mode == _GITLINK]
-
-
-async def unstage(git: Git, names: Sequence[str]) -> None:
-    """Put paths of the index back to what the commit has."""
-    given = list_bytes(names)
-    await git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=given)
-
-
-def list_bytes(names: Sequence[str]) -> bytes:
-    """Paths as git reads them from its input."""
-    return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
 async def remove_stale_locks(tree: Tree) -> None:
