@@ -94,6 +94,7 @@ def test_a_damaged_session_is_named_and_stays_and_the_others_go(tmp_path: Path) 
 
 def test_an_error_of_the_store_suggests_a_command_that_names_the_store(tmp_path: Path) -> None:
     run(without_git(tmp_path, "start -> exit"))
+    run(tmp_path)
     turns = tmp_path / "store" / "turns" / "turns.log"
     content = bytearray(turns.read_bytes())
     content[85] ^= 0xFF  # of the second turn
