@@ -106,6 +106,7 @@ def test_doctor_reports_a_package_that_stops_every_run(module: str, code: int, t
     [
         "def rule(graph):\n    yield graph.nothing\n",
         "def rule(graph):\n    return 7\n",
+        "def rule(graph):\n    yield 'not here'\n",
         "def rule(graph):\n    return []\ndef change(graph):\n    raise ValueError('odd')\n",
         "def rule(graph):\n    return []\ndef change(graph):\n    return None\n",
     ],

@@ -35,7 +35,7 @@ def entry_points_of_ours() -> dict[str, tuple[EntryPoint, ...]]:
 
 def rules() -> tuple[Callable[[Graph], Iterable[Diagnostic]], ...]:
     """The lint rules of installed packages."""
-    return tuple(_load_function(point, list) for point in entry_points_of_ours()[LINT])
+    return tuple(_load_function(point, _all_diagnostics) for point in entry_points_of_ours()[LINT])
 
 
 def transforms() -> tuple[Callable[[Graph], Graph], ...]:
@@ -64,6 +64,14 @@ def _load_function(point: EntryPoint, whole: Callable[[Any], Any]) -> Callable[[
 
     called.__qualname__ = getattr(offer, "__qualname__", type(offer).__qualname__)
     return called
+
+
+def _all_diagnostics(found: Iterable[Any]) -> list[Diagnostic]:
+    every = list(found)
+    for one in every:
+        if not isinstance(one, Diagnostic):
+            raise TypeError(f"it has to return Diagnostics, not {type(one).__name__}")
+    return every
 
 
 def _as_it_is(value: Any) -> Any:
