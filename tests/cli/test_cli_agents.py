@@ -210,3 +210,11 @@ def test_simulation_and_compile_load_no_model_library(tmp_path: Path) -> None:
             text=True,
         )
         assert "[]" in done.stdout.splitlines()[-1], done.stdout + done.stderr
+
+
+def test_the_store_in_the_working_folder_is_not_counted_as_written_by_the_agent(tmp_path: Path) -> None:
+    project(tmp_path, f"sleep 0.3; echo new > made.txt; cat {tmp_path}/answer")
+    assert call(tmp_path, "run", "p.dot").returncode == 0
+    written = str(of(tmp_path, "AgentTurnCompleted"))
+    assert "made.txt" in written
+    assert "store/" not in written
