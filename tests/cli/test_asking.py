@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from calls import ORCHESTRA, PLAN, Terminal, begin, call, environment, only_session
+from calls import ORCHESTRA, PLAN, Terminal, begin, call, environment, only_session, shell
 
 WAITS = """digraph g {
   start [shape=Mdiamond]; exit [shape=Msquare]; next [prompt="x"]
@@ -128,7 +128,7 @@ def test_the_command_of_a_notification_answers_from_any_folder(tmp_path: Path) -
     other.mkdir()
     (there / "p.dot").write_text(GATE)
     (there / "n.yaml").write_text("humans: {notify: 'cat > new; mv new told'}\n")
-    waiting = call(there, "run", "p.dot", "--config", "n.yaml", "--store", "s", "-q", "--no-input")
+    waiting = shell(there, "orchestra run p.dot --config n.yaml --store s -q --no-input")
     deadline = time.monotonic() + 10
     while not (there / "told").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
