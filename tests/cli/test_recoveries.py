@@ -91,6 +91,40 @@ def test_a_parent_whose_child_gets_on_is_never_failed_for_runners_that_died(tmp_
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+FAN = """digraph fan { start [shape=Mdiamond] exit [shape=Msquare] fan [shape=component, max_parallel=1]
+  meet [shape=tripleoctagon]
+  node [shape=parallelogram] quick [tool_command="echo >> hits"]
+  NODES
+  start -> fan -> quick -> meet -> exit
+}"""
+
+
+def test_a_fan_out_whose_branches_get_on_is_never_failed_for_runners_that_died(tmp_path: Path) -> None:
+    nodes = " ".join(
+        f'{name} [tool_command="test -e {name} || {{ touch {name}; kill -9 $PPID; sleep 30; }}"]' for name in "abcd"
+    )
+    (tmp_path / "fan.dot").write_text(FAN.replace("NODES", f"{nodes} fan -> a -> b -> c -> d -> meet"))
+    died(tmp_path, "run", "fan.dot")
+    for _ in range(3):
+        died(tmp_path, "resume", "last")
+    done = call(tmp_path, "resume", "last")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert events(tmp_path, "last", "StageFailed") == []
+
+
+def test_in_a_branch_it_is_the_branchs_node_that_is_failed(tmp_path: Path) -> None:
+    deadly = KILLING.replace("HITS", str(tmp_path / "hits"))
+    (tmp_path / "fan.dot").write_text(
+        FAN.replace("NODES", f"deadly [{deadly}] fan -> deadly -> meet").replace("echo >> hits", "true")
+    )
+    died(tmp_path, "run", "fan.dot")
+    for _ in range(3):
+        died(tmp_path, "resume", "last")
+    done = call(tmp_path, "resume", "last")
+    assert "its runner died 4 times" in done.stdout
+    assert hits(tmp_path) == 4
+
+
 FULL = """digraph full { start [shape=Mdiamond] exit [shape=Msquare] node [shape=parallelogram]
   before [tool_command="echo before >> HITS"]
   big [tool_command="head -c 4600000 /dev/urandom | base64"]

@@ -40,7 +40,7 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why
     refused = ""
     if interrupted == "fail":
         refused = f"interrupted, and not run again ({why or 'on_interrupt=fail'})"
-    elif died > MOST_RECOVERIES and not why and not _child_at_work(state, stage):
+    elif died > MOST_RECOVERIES and not why and not work_below(state, stage):
         refused = f"its runner died {died} times while running it"
     kept = "" if refused else _what_continues(state, stage)
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused, granted=kept)
@@ -68,10 +68,7 @@ def _what_continues(state: RunState, stage: RunningNode) -> str:
 
 
 def _child_at_work(state: RunState, stage: RunningNode) -> bool:
-    """Whether the node's child had not ended.
-
-    Then the child's own node counts its dead runners, so that progress of the child is progress.
-    """
+    """Whether the node's child had not ended."""
     child = state.children.get(stage.node)
     return child is not None and not child.status and (child.visit, child.attempt) == (stage.visit, stage.attempt)
 
@@ -145,7 +142,10 @@ def decision(graph: Graph, state: RunState, interrupted: str) -> tuple[str, str]
 
 
 def work_below(state: RunState, stage: RunningNode) -> bool:
-    """Whether a child of the node, or a branch, was running when the node was interrupted."""
+    """Whether a child of the node, or a branch, was running when the node was interrupted.
+
+    Then the nodes below count their dead runners, so that progress there is progress.
+    """
     return _child_at_work(state, stage) or fan_at_work(state, stage) is not None
 
 
