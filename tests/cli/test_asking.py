@@ -43,6 +43,30 @@ def test_a_pause_at_once_does_not_wait_for_the_node(tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
+def test_status_shows_no_pause_that_was_carried_out(tmp_path: Path) -> None:
+    hold = 'hold [shape=parallelogram, tool_command="until test -e end; do sleep 0.02; done"]'
+    (tmp_path / "p.dot").write_text(
+        WAITS.replace("-> next ->", "-> next -> hold ->").replace("plan [", f"{hold}; plan [")
+    )
+    (tmp_path / "s.yaml").write_text("nodes: {}\n")
+    first = begin(tmp_path, pipeline=tmp_path / "p.dot", script=tmp_path / "s.yaml")
+    call(tmp_path, "pause", "last", "--now")
+    first.communicate(timeout=20)
+    (tmp_path / "go").touch()
+    command = [*ORCHESTRA, "resume", "last", "--json-stream"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if '"StageStarted"' in line and '"hold"' in line)
+        shown = only_session(tmp_path)
+        (tmp_path / "end").touch()
+        run.stdout.read()
+    assert run.returncode == 0
+    assert shown["phase"] == "running"
+    assert "pause" not in str(shown["detail"])
+
+
 def test_a_cancel_ends_a_live_run(tmp_path: Path) -> None:
     process = begin(tmp_path, delay="30s")
     asked = call(tmp_path, "cancel", "last", "--why", "not needed", "--json")

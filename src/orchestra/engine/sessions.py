@@ -249,8 +249,10 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     if heard is not None:
         phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
         detail = heard.note if heard.sure else f"{heard.note}, last seen {heard.ago_ms // 1000} s ago"
-        if request := await stop_requested(store, row.mailbox, state):
-            detail = f"{request}; {detail}"
+        if await stop_requested(store, row.mailbox, state):
+            whole = (await load(store, row.context_id)).state  # a checkpoint has no requests that were carried out
+            if request := await stop_requested(store, row.mailbox, whole):
+                detail = f"{request}; {detail}"
     questions: tuple[Pending, ...] = ()
     if state.result is None and not row.mirror_of:
         found = await open_questions(store, row.session, row.mailbox, events)
