@@ -51,6 +51,14 @@ def test_a_run_shows_what_is_asked_below_it_and_takes_the_names_it_showed(
     assert call(waiting, "answer", "last", name, "Y").stdout.partition("\n")[0].endswith("#1.1 answered: Yes")
 
 
+@pytest.mark.parametrize("waiting", [BOSS], indirect=True)
+def test_an_answer_to_a_child_suggests_to_resume_the_session_above_it(waiting: Path) -> None:
+    call(waiting, "run", "p.dot", "--no-input")
+    listed = json.loads(call(waiting, "status", "--json").stdout)["sessions"]
+    kid, boss = (next(one["session"] for one in listed if one["pipeline"] == name) for name in ("kid", "boss"))
+    assert f"orchestra resume {boss}" in call(waiting, "answer", kid, "Y").stdout
+
+
 @pytest.mark.parametrize("waiting", [FAN], indirect=True)
 def test_a_wrong_question_names_those_that_are_open(waiting: Path) -> None:
     call(waiting, "run", "p.dot", "--no-input")

@@ -195,6 +195,14 @@ def _a_childs(row: Row, by_context: Mapping[int, Row]) -> bool:
     return row.why == "child"
 
 
+async def topmost(store: Store, row: Row) -> Row:
+    """Return the session that a person started: the one above a child, else the session itself."""
+    by_context = {each.context_id: each for each in await rows(store)}
+    while row.parent in by_context and _a_childs(row, by_context):
+        row = by_context[row.parent]
+    return row
+
+
 def _near(name: str, known: list[Row]) -> str:
     from difflib import get_close_matches  # only a mistake needs it
 

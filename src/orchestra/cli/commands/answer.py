@@ -33,7 +33,7 @@ from orchestra.cli.stores import OutputOptions, Session, StoreAccess, exists
 from orchestra.cli.terminal import date_time, one_line, say, say_json, time_since
 from orchestra.clock import SystemClock
 from orchestra.engine.pending import OpenQuestion
-from orchestra.engine.sessions import rows
+from orchestra.engine.sessions import rows, topmost
 from orchestra.errors import ConfigError, SessionNotFound
 from orchestra.graph.report import plural
 from orchestra.ports import Store, Unanswered
@@ -118,7 +118,7 @@ async def _send_answer(store: Store, session: str, given: CommandAnswer, at: Sto
     if answer is None:
         return FAILED
     done = await give(store, at.settings, found, one, answer, who=asker(), clock=clock)
-    say_answered(done, at.aim, as_json)
+    say_answered(done, at.aim, as_json, resume=(await topmost(store, found.row)).session)
     return 0 if done.won else FAILED
 
 
@@ -194,8 +194,8 @@ def as_data(done: AnswerResult) -> dict[str, Any]:
     }
 
 
-def say_answered(done: AnswerResult, aim: str, as_json: bool) -> None:
-    """Say which answer counts, and what comes next."""
+def say_answered(done: AnswerResult, aim: str, as_json: bool, *, resume: str = "") -> None:
+    """Say which answer counts, and what comes next; ``resume`` is the session above a child that was named."""
     if as_json:
         say_json(as_data(done), indent=2)
         return
@@ -212,7 +212,7 @@ def say_answered(done: AnswerResult, aim: str, as_json: bool) -> None:
     if waiting:
         say(f"  {plural(waiting, 'more question')}: orchestra answer{aim} {done.summary.session}")
     if not done.summary.alive and done.summary.phase is not Phase.WAITING:
-        say(f"  continue: orchestra resume{aim} {done.summary.session}")
+        say(f"  continue: orchestra resume{aim} {resume or done.summary.session}")
 
 
 WATCH_SECONDS = 1.0
