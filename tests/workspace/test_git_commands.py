@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from calls import call
+from calls import call, on_terminal
 from scratch import branch_of, environment, everything, git, project, repository, row, run
 
 WRITES = row(("write", "echo new > c.txt"))
@@ -60,6 +60,7 @@ def test_the_status_of_an_ended_session_shows_its_code_as_the_end_of_its_run(tmp
     shown = call(tmp_path, "status", "last").stdout.splitlines()
     assert [line for line in shown if line.startswith(words)] == lines
     assert call(tmp_path, "discard", "last").returncode == 0
+    assert "\n        removed by discard" in on_terminal(tmp_path, 50, "status", "last").replace("\r", "")
     shown = call(tmp_path, "status", "last", "--detail").stdout.splitlines()
     (code,) = [line for line in shown if line.startswith(words)]
     assert code.startswith(lines[0])

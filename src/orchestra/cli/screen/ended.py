@@ -306,7 +306,8 @@ def _ways(state: RunState, aim: str, *, changed: bool) -> list[str]:
 
 def _removed_line(event: CleanupCompleted) -> str:
     kept = f", kept as {event.trash}" if event.trash else ""
-    return f"  code: {event.repo} on {event.branch} ({event.commit[:SHORT]}), removed by {event.reason}{kept}"
+    where = f"{event.repo} on {event.branch} ({event.commit[:SHORT]})"
+    return "\n".join(wrap("  code: ", f"{where}, removed by {event.reason}{kept}", room(), " " * 8))
 
 
 def _left_lines(known: RepoRecord, state: RunState, gone: Container[str]) -> list[str]:
