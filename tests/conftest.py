@@ -31,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
         subprocess.Popen = warm.Popen  # type: ignore[misc]
 
 
+def pytest_unconfigure() -> None:
+    """End the warm process, which else would be reported as left running."""
+    warm.WARM.close()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cold", action="store_true", help="start every process of orchestra from its beginning")
     parser.addoption("--long", action="store_true", help="run soaks, fuzzes and crash sweeps in their long form")

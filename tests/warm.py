@@ -104,6 +104,12 @@ class Warm:
         self._owner, self._socket = os.getpid(), ours
         return ours
 
+    def close(self) -> None:
+        """End the warm process, if this one started it."""
+        if self._socket is not None and self._process is not None and self._owner == os.getpid():
+            self._socket.close()  # the end of its input
+            self._process.wait()
+
 
 class Popen(subprocess.Popen[Any]):
     """``subprocess.Popen``, whose child is a fork of the warm process where that makes no difference."""
