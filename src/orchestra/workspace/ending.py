@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.workspace.cleanup import own_repositories
 from orchestra.workspace.git import Git
-from orchestra.workspace.remote import deepen_to_common, fetch
+from orchestra.workspace.remote import deepen_to_common, fetch_commit
 from orchestra.workspace.repos import admin_of, checked_out, shell_path, worktree
 from orchestra.workspace.worktrees import IDENTITY, TRASH, uncommitted
 
@@ -84,9 +84,7 @@ async def _head(found: SessionBranches) -> str:
     git, tip, commit = found.git, found.tip, found.commit
     if not commit or tip == commit:
         return tip
-    if found.remote and not await git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
-        await fetch(git, found.remote, (f"+refs/heads/{found.own}:refs/orchestra/remote/{found.own}",))
-    if not await git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
+    if not await fetch_commit(git, found.remote, found.own, commit):
         raise WorkspaceError(
             f"{found.repo}: the session ended at {commit[:12]}, which is not in {found.path}:"
             " fetch it, then merge again"

@@ -107,6 +107,10 @@ class Git:
         """Whether git exits with 0."""
         return (await self.run(*arguments, check=False)).code == 0
 
+    async def has_commit(self, commit: str) -> bool:
+        """Whether a commit is in the repository."""
+        return await self.ok("cat-file", "-e", f"{commit}^{{commit}}")
+
     async def overrides(self) -> dict[str, str]:
         """Settings that keep commands of the repository's own configuration from being run."""
         files = (self.common / "config", self.git_dir / "config.worktree")

@@ -11,7 +11,7 @@ from orchestra.errors import WorkspaceError
 from orchestra.ports import Conflict
 from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git
-from orchestra.workspace.remote import deepen_to_common, fetch
+from orchestra.workspace.remote import deepen_to_common, fetch_commit
 from orchestra.workspace.worktrees import IDENTITY, Tree
 
 FILES = 20
@@ -81,9 +81,7 @@ async def _head_of(tree: Tree, branch: str, recorded: str) -> str:
     """
     git, url = tree.git, tree.repo.settings.remote
     tip = (await git.run("rev-parse", "-q", "--verify", f"refs/heads/{branch}^{{commit}}", check=False)).text
-    if recorded and not await git.ok("cat-file", "-e", f"{recorded}^{{commit}}") and url:
-        await fetch(git, url, (f"+refs/heads/{branch}:refs/orchestra/remote/{branch}",))
-    if recorded and tip != recorded and await git.ok("cat-file", "-e", f"{recorded}^{{commit}}"):
+    if recorded and await fetch_commit(git, url, branch, recorded) and tip != recorded:
         later = tip and await git.ok("merge-base", "--is-ancestor", recorded, tip)
         return tip if later else recorded
     if not tip or (recorded and tip != recorded):

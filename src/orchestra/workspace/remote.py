@@ -14,8 +14,11 @@ from orchestra.run.events import Event, SessionBranchPushed, SessionBranchPushFa
 from orchestra.workspace.git import Git, GitResult, call, failure
 from orchestra.workspace.worktrees import Tree
 
-BRANCHES = "+refs/heads/*:refs/orchestra/remote/*"
-"""All branches of a remote, kept apart from the user's own."""
+HIDDEN = "refs/orchestra/remote/"
+"""Where a remote's branches are kept: not among the user's own."""
+
+BRANCHES = f"+refs/heads/*:{HIDDEN}*"
+"""All branches of a remote."""
 
 _PASSWORD = re.compile(r"(://)[^/@\s]+@")
 
@@ -46,6 +49,19 @@ async def fetch(git: Git, url: str, refs: tuple[str, ...] = ()) -> None:
     """Fetch what a remote has, all branches where no ``refs`` are named. Raises ``WorkspaceError``."""
     wanted = refs or (BRANCHES,)
     await _network(git, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, *wanted)
+
+
+async def fetch_commit(git: Git, url: str, branch: str, commit: str) -> bool:
+    """Return whether a commit is here; a missing one is fetched by its branch, if there is a ``url`` (W7).
+
+    Raises ``WorkspaceError``.
+    """
+    if await git.has_commit(commit):
+        return True
+    if not url:
+        return False
+    await fetch(git, url, (f"+refs/heads/{branch}:{HIDDEN}{branch}",))
+    return await git.has_commit(commit)
 
 
 async def push(git: Git, url: str, branch: str, commit: str = "") -> str:

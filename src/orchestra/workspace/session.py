@@ -32,9 +32,6 @@ from orchestra.workspace.remote import Pusher
 from orchestra.workspace.repos import Repo
 from orchestra.workspace.worktrees import Tree
 
-HIDDEN = "refs/orchestra/remote/"
-"""Where a remote's branches are kept: not among the user's own."""
-
 FILES_SHOWN = 100
 """Files that an event names of a commit."""
 
@@ -210,8 +207,7 @@ class GitWorkspace:
         url = repo.settings.remote
         if not url:
             return
-        if not await repo.git.ok("cat-file", "-e", f"{known.commit}^{{commit}}"):
-            await remote.fetch(repo.git, url, (f"+refs/heads/{known.branch}:{HIDDEN}{known.branch}",))
+        await remote.fetch_commit(repo.git, url, known.branch, known.commit)
         if known.base and known.base != known.commit:
             try:
                 await remote.deepen(

@@ -187,7 +187,7 @@ async def put_back(
 
 async def _check_exists(tree: Tree, commit: str) -> None:
     """Raise ``WorkspaceError`` where a recorded commit is not in the repository."""
-    if not await tree.git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
+    if not await tree.git.has_commit(commit):
         raise WorkspaceError(
             f"the commit {commit[:12]}, which the session continues from, is not in {tree.repo.git.common}"
         )
